@@ -1,0 +1,36 @@
+# Verbs for people and for CI. Everything happens inside .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo dev test check clean
+
+demo: $(VENV)/.run
+	$(BIN)/edgewright demo
+
+dev: $(VENV)/.dev
+
+test: $(VENV)/.dev
+	PYTHONSAFEPATH=1 $(BIN)/python -Im pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy core profiling engines calibration compression pipeline agent controller cli
+	PYTHONSAFEPATH=1 $(BIN)/lint-imports
+
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+$(VENV)/.run: $(VENV)/.venv setup.cfg
+	$(BIN)/python -m pip install --quiet --editable '.[images,controller]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.venv setup.cfg
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""Activations to range table to Q/DQ model; the TensorRT calibration cache."""

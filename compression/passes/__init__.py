@@ -1,0 +1,1 @@
+"""One file per compression pass, found by looking here."""

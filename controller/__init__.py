@@ -1,0 +1,1 @@
+"""The fleet side: deployments, blobs, what devices reported."""

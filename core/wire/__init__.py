@@ -1,0 +1,1 @@
+"""The wire: messages, topics, chunk frames and the MQTT link."""

@@ -1,0 +1,294 @@
+"""Every JSON message of the wire: strict, frozen, versioned, bounded. Pure.
+
+Rules:
+- `decode` bounds the size before it parses, reads the version before the fields, and refuses unknown fields and wrong types;
+- times are UNIX seconds (``_s``); nothing here reads a clock;
+- a device's own state always travels whole (`Reported`), so that losing any event loses no truth.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+from ..artifact import Artifact, check_artifact
+from ..budget import Budget, Verdict
+from ..errors import Reason, Rejected
+from ..measurement import Candidate
+from .frames import MAX_PAYLOAD_BYTES
+from .topics import check_name
+
+WIRE_VERSION = 1
+
+State = Literal[
+    "OFFERED", "ACCEPTED", "DOWNLOADING", "PAUSED", "VERIFIED", "OPTIMIZING", "MEASURED", "GATED", "STAGED", "ACTIVATING", "PROBATION",
+    "SUCCEEDED", "REJECTED", "FAILED", "CANCELED", "TIMED_OUT", "SUPERSEDED", "ROLLING_BACK",
+]  # fmt: skip
+TERMINAL_STATES: frozenset[State] = frozenset({"SUCCEEDED", "REJECTED", "FAILED", "CANCELED", "TIMED_OUT", "SUPERSEDED"})
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base of every message; `v` is the wire version."""
+
+    v: int = WIRE_VERSION
+
+
+# --- what the controller says ---------------------------------------------------------------------------------------------------------
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One signature over `Envelope.signed`, hex."""
+
+    keyid: str
+    sig: str
+
+
+class Envelope(Message, frozen=True, kw_only=True):
+    """Signed content: `signed` is the exact JSON text that was signed, of the type that `kind` names."""
+
+    kind: Literal["desired", "command"]
+    signed: str
+    signatures: tuple[Signature, ...]
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """One deployment as the controller orders it: one model version for this device.
+
+    `model_file` names the ``.onnx`` in `model`; a ``.toml`` of the same stem is its card. `calibration` and `evaluation` hold the files
+    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``).
+    """
+
+    deployment: str
+    version: str
+    model: Artifact
+    model_file: str
+    calibration: Artifact | None = None
+    evaluation: Artifact | None = None
+    recipe: str = "auto"
+    budget: Budget = Budget()
+    deadline_s: float = 86400.0
+    probation_s: float = 60.0
+    mirrors: tuple[str, ...] = ()
+
+
+class Desired(Message, frozen=True, kw_only=True):
+    """The whole goal of one device. A name that is absent from `models` is removed from the device."""
+
+    fleet: str
+    device: str
+    sequence: int
+    issued_s: float
+    expires_s: float
+    models: dict[str, Order]
+
+
+class Command(Message, frozen=True, kw_only=True):
+    """One order outside the goal. `deployment` and `model` say what it is about, where the verb needs that."""
+
+    fleet: str
+    device: str
+    sequence: int
+    issued_s: float
+    expires_s: float
+    id: str
+    verb: Literal["cancel", "rollback", "release", "report"]
+    deployment: str | None = None
+    model: str | None = None
+
+
+# --- what the device says -------------------------------------------------------------------------------------------------------------
+
+
+class Status(Message, frozen=True, kw_only=True):
+    """Presence. A last will carries the session it belongs to, so that a stale one cannot mark a newer session dead."""
+
+    fleet: str
+    device: str
+    online: bool
+    boot_id: str
+    session: int
+    agent_version: str
+
+
+class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One backend or sensor of the device, usable or with the reason why not."""
+
+    name: str
+    usable: bool
+    version: str = ""
+    reason: str | None = None
+
+
+class Capabilities(Message, frozen=True, kw_only=True):
+    """What the device is and has; republished when it changes."""
+
+    fleet: str
+    device: str
+    board: str
+    machine: str
+    agent_version: str
+    memory_mb: int
+    cores: int
+    backends: tuple[Runtime, ...] = ()
+    sensors: tuple[Runtime, ...] = ()
+    power_modes: tuple[str, ...] = ()
+    free_disk_mb: int | None = None
+    hardware_class: str = ""
+
+
+class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the pipeline measured for one attempt: the chosen candidate beside the FP32 baseline, and the gate's verdict."""
+
+    chosen: Candidate | None
+    baseline: Candidate | None
+    verdict: Verdict | None
+
+
+class Event(Message, frozen=True, kw_only=True):
+    """One state change of one deployment. `id` is unique per device for ever: receivers drop duplicates by it."""
+
+    fleet: str
+    device: str
+    id: str
+    sequence: int
+    deployment: str
+    model: str
+    attempt: int
+    state: State
+    time_s: float
+    reason: Reason | None = None
+    progress: float | None = None
+    measurement: Measurement | None = None
+
+
+class SlotReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one slot holds."""
+
+    deployment: str
+    version: str
+    backend: str
+    engine_digest: str
+    since_s: float
+    starts: int = 0
+
+
+class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model of the device: its slots and its latest deployment."""
+
+    active: SlotReport | None
+    previous: SlotReport | None
+    trial: SlotReport | None
+    held: bool = False
+    deployment: str | None = None
+    state: State | None = None
+    attempt: int = 0
+    reason: Reason | None = None
+    measurement: Measurement | None = None
+    bytes_done: int = 0
+    bytes_total: int = 0
+
+
+class Reported(Message, frozen=True, kw_only=True):
+    """The truth on the device's disk, whole."""
+
+    fleet: str
+    device: str
+    session: int
+    desired_sequence: int
+    time_s: float
+    models: dict[str, ModelReport]
+    problems: tuple[Reason, ...] = ()
+
+
+class Telemetry(Message, frozen=True, kw_only=True):
+    """Periodic health. None = this board does not say."""
+
+    fleet: str
+    device: str
+    time_s: float
+    uptime_s: float
+    cpu_percent: float | None = None
+    memory_used_mb: float | None = None
+    disk_free_mb: float | None = None
+    temperature_c: float | None = None
+    power_mw: float | None = None
+    power_reason: str | None = None
+
+
+class Get(Message, frozen=True, kw_only=True):
+    """The device asks for chunks `ranges` (first, last; inclusive) of blob `digest`; at most `window` chunks in all."""
+
+    fleet: str
+    device: str
+    digest: str
+    ranges: tuple[tuple[int, int], ...]
+    window: int
+
+
+class Reply(Message, frozen=True, kw_only=True):
+    """The device's answer to the command `id`; `sequence` is the command's."""
+
+    fleet: str
+    device: str
+    id: str
+    sequence: int
+    ok: bool
+    reason: Reason | None = None
+
+
+M = TypeVar("M", bound=Message)
+
+
+class _Header(msgspec.Struct):
+    v: int
+
+
+def encode(message: Message) -> bytes:
+    """The message's bytes.
+
+    Raises:
+        Rejected: ``message-too-large`` above `MAX_PAYLOAD_BYTES`: brokers would drop the connection over it, again and again.
+    """
+    data = msgspec.json.encode(message)
+    if len(data) > MAX_PAYLOAD_BYTES:
+        name = type(message).__name__
+        raise Rejected("message-too-large", f"a {name} message of {len(data)} bytes", "Send fewer models or files in one deployment")
+    return data
+
+
+def decode(data: bytes | memoryview | str, kind: type[M]) -> M:
+    """Parse a message of the type `kind`.
+
+    Raises:
+        Rejected: ``message-too-large``, ``message-malformed`` or ``message-version``.
+    """
+    name = kind.__name__
+    if len(data) > MAX_PAYLOAD_BYTES:
+        raise Rejected("message-too-large", f"a {name} message of {len(data)} bytes", "Check what publishes on this topic")
+    try:
+        version = msgspec.json.decode(data, type=_Header).v
+        if version != WIRE_VERSION:
+            raise Rejected("message-version", f"a {name} message of version {version}", "Update the agent or the controller")
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Rejected("message-malformed", f"a {name} message does not fit: {error}", "Check what publishes on this topic") from error
+
+
+def check_desired(desired: Desired) -> Desired:
+    """`desired` itself when every name, artifact and bound inside it is allowed.
+
+    Raises:
+        Rejected: ``bad-name``, ``artifact-malformed``, ``message-malformed``.
+    """
+    check_name(desired.fleet, what="fleet")
+    check_name(desired.device, what="device")
+    for name, order in desired.models.items():
+        check_name(name, what="model")
+        check_name(order.deployment, what="deployment")
+        for artifact in (order.model, order.calibration, order.evaluation):
+            if artifact is not None:
+                check_artifact(artifact)
+        if order.model_file not in order.model.files:
+            raise Rejected("message-malformed", f"the model file {order.model_file!r} is not in its artifact", "Name a listed file")
+    return desired

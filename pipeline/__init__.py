@@ -1,0 +1,1 @@
+"""The stages behind ``optimize`` and behind a deployment, and the limited child processes they run in."""

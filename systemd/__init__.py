@@ -1,0 +1,1 @@
+"""Unit files, users and folders of the device, as package data."""
