@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PACKAGES := core profiling engines calibration compression pipeline agent controller cli
 
 .PHONY: demo dev test check clean
 
@@ -16,7 +17,8 @@ test: $(VENV)/.dev
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy core profiling engines calibration compression pipeline agent controller cli
+	mkdir -p $(VENV)/typing && ln -sfn "$(CURDIR)" $(VENV)/typing/edgewright
+	cd $(VENV)/typing && ../bin/mypy --config-file edgewright/pyproject.toml $(PACKAGES:%=-p edgewright.%)
 	PYTHONSAFEPATH=1 $(BIN)/lint-imports
 
 $(VENV)/.venv:
