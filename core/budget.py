@@ -8,7 +8,6 @@ Rules (DESIGN §5):
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ import msgspec
 
 from .errors import Reason, Rejected
 from .measurement import Candidate
+from .nearest import nearest_hint
 from .toml import decode_toml
 
 
@@ -62,9 +62,7 @@ def budget_from_toml(path: Path) -> Budget:
     known = [field.name for field in msgspec.structs.fields(Budget)]
     for key in fields:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"Known keys: {', '.join(known)}"
-            raise Rejected("budget-unknown-key", f"the budget {path.name} has an unknown key {key!r}", hint)
+            raise Rejected("budget-unknown-key", f"the budget {path.name} has an unknown key {key!r}", nearest_hint(key, known))
     try:
         budget = msgspec.convert(fields, Budget)
     except msgspec.ValidationError as error:
