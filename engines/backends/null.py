@@ -1,0 +1,74 @@
+"""The null backend: engines that answer with zeros of the right shape, for tests of everything around an engine.
+
+It is never chosen on a device: it answers "usable" only while ``EDGEWRIGHT_NULL_BACKEND=1`` stands in the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import Rejected, Unfit
+from ...core.tensors import TensorSpec
+from ..base import Array, BuildOptions, Capabilities, EngineFile, Progress, Runner, Tensors
+from ..model import input_specs, output_specs, read_model
+
+ENGINE_NAME = "model.null"
+
+
+class NullRunner:
+    """Zeros for every output; unknown axes become the batch of the first input."""
+
+    provider = "null"
+
+    def __init__(self, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+
+    def infer(self, feeds: Tensors) -> dict[str, Array]:
+        for spec in self.inputs:
+            if spec.name not in feeds or len(feeds[spec.name].shape) != len(spec.shape):
+                raise Rejected("feeds-mismatch", f"the input {spec.name!r} is missing or misshapen", "Feed each input by name")
+        batch = len(next(iter(feeds.values()))) if self.inputs else 1
+        return {spec.name: np.zeros([axis or batch for axis in spec.shape], spec.dtype) for spec in self.outputs}
+
+    def close(self) -> None:
+        return
+
+    def __enter__(self) -> NullRunner:  # noqa: PYI034 - Self is not in Python 3.10's typing
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class NullBackend:
+    """The `Backend` that builds nothing."""
+
+    def unavailable(self) -> str | None:
+        if os.environ.get("EDGEWRIGHT_NULL_BACKEND") == "1":
+            return None
+        return "it computes nothing and is for tests: EDGEWRIGHT_NULL_BACKEND=1 enables it"
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities("1", "null", ("fp32", "int8"), "null")
+
+    def build(self, model: Path, folder: Path, options: BuildOptions, progress: Progress) -> EngineFile:
+        read_model(model)
+        engine = folder / ENGINE_NAME
+        shutil.copyfile(model, engine)
+        progress(1.0, "built")
+        return EngineFile(engine, "null", "1", "null", engine.stat().st_size)
+
+    def open(self, engine: Path, options: BuildOptions) -> Runner:
+        try:
+            model = read_model(engine)
+        except Rejected as error:
+            raise Unfit("engine-unusable", error.message, "Build it again") from error
+        return NullRunner(input_specs(model), output_specs(model))
+
+
+BACKEND = NullBackend()

@@ -1,0 +1,199 @@
+"""ONNX Runtime: runs the ``.onnx`` itself; "building" is loading it once on the provider that was asked for.
+
+Rules:
+- the provider that really runs is asked of the session, never assumed: CUDA or TensorRT that silently fell back is an error;
+- the default provider is the best one this installation has, in the order TensorRT, CUDA, CPU;
+- spinning is off: a waiting thread that burns a core costs a board energy.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import EdgewrightError, Faulty, Rejected, Unfit
+from ...core.tensors import TensorSpec
+from ..base import Array, BuildOptions, Capabilities, EngineFile, Progress, Runner, Tensors
+from ..model import read_model
+
+PREFERENCE = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+ENGINE_NAME = "model.onnx"
+_DTYPES = {
+    "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(uint8)": "uint8", "tensor(int8)": "int8",
+    "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(bool)": "bool", "tensor(uint16)": "uint16", "tensor(int16)": "int16",
+    "tensor(uint32)": "uint32", "tensor(uint64)": "uint64",
+}  # fmt: skip
+
+
+class OnnxRuntimeRunner:
+    """An opened session on one provider."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self.inputs = tuple(_spec(value) for value in session.get_inputs())
+        self.outputs = tuple(_spec(value) for value in session.get_outputs())
+        self.provider: str = session.get_providers()[0]
+        self._output_names = [spec.name for spec in self.outputs]
+        self._run = session.run
+
+    def infer(self, feeds: Tensors) -> dict[str, Array]:
+        try:
+            values = self._run(self._output_names, feeds)
+        except Exception as error:
+            self._check(feeds)
+            raise Faulty("inference-failed", f"ONNX Runtime failed: {_first_line(error)}", "Report this with the model") from error
+        return dict(zip(self._output_names, values, strict=True))
+
+    def _check(self, feeds: Tensors) -> None:
+        """Say what is wrong with `feeds`: asked only after a failure, so that a right call pays nothing."""
+        hint = "Feed each input by name, with its type and shape"
+        for spec in self.inputs:
+            if spec.name not in feeds:
+                raise Rejected("feeds-mismatch", f"the input {spec.name!r} is missing", hint)
+            value = np.asarray(feeds[spec.name])
+            if value.dtype.name != spec.dtype:
+                raise Rejected("feeds-mismatch", f"the input {spec.name!r} is {value.dtype.name}, the model expects {spec.dtype}", hint)
+            if len(value.shape) != len(spec.shape) or any(
+                want not in {None, have} for want, have in zip(spec.shape, value.shape, strict=True)
+            ):
+                raise Rejected("feeds-mismatch", f"the input {spec.name!r} has shape {value.shape}, the model expects {spec.shape}", hint)
+        extra = set(feeds) - {spec.name for spec in self.inputs}
+        if extra:
+            raise Rejected("feeds-mismatch", f"the model has no input {min(extra)!r}", hint)
+
+    def close(self) -> None:
+        self._session = self._run = None
+
+    def __enter__(self) -> OnnxRuntimeRunner:  # noqa: PYI034 - Self is not in Python 3.10's typing
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class OnnxRuntimeBackend:
+    """The `Backend` of ONNX Runtime."""
+
+    def unavailable(self) -> str | None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            return f"onnxruntime cannot be imported ({error}): pip install onnxruntime"
+        return None if onnxruntime.get_available_providers() else "this onnxruntime has no execution provider: install it again"
+
+    def capabilities(self) -> Capabilities:
+        import platform
+
+        import onnxruntime
+
+        best = next(name for name in PREFERENCE if name in onnxruntime.get_available_providers())
+        dialect = "tensorrt" if best.startswith("Tensorrt") else f"onnxruntime-{platform.machine()}"
+        return Capabilities(onnxruntime.__version__, best, ("fp32", "int8"), dialect)
+
+    def build(self, model: Path, folder: Path, options: BuildOptions, progress: Progress) -> EngineFile:
+        import onnxruntime
+
+        progress(0.0, "checking the model")
+        proto = read_model(model, with_weights=False)
+        engine = folder / ENGINE_NAME
+        shutil.copyfile(model, engine)
+        size_bytes = engine.stat().st_size
+        for name in sorted(external_files(proto)):
+            source = model.parent / name
+            if not source.is_file():
+                raise Rejected("model-unreadable", f"{model.name} needs {name}, which is not beside it", "Send its external data too")
+            shutil.copyfile(source, folder / name)
+            size_bytes += (folder / name).stat().st_size
+        progress(0.3, "loading it")
+        with self.open(engine, options) as runner:
+            provider = runner.provider
+        progress(1.0, "built")
+        return EngineFile(engine, "onnxruntime", onnxruntime.__version__, provider, size_bytes)
+
+    def open(self, engine: Path, options: BuildOptions) -> Runner:
+        import onnxruntime
+
+        if not engine.is_file():
+            raise Unfit("engine-unusable", f"there is no engine at {engine.name}", "Build it again")
+        session_options = onnxruntime.SessionOptions()
+        session_options.intra_op_num_threads = options.threads
+        session_options.inter_op_num_threads = 1
+        session_options.log_severity_level = 3
+        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        wanted = _wanted_provider(options, onnxruntime.get_available_providers())
+        fallbacks = [wanted] if wanted == "CPUExecutionProvider" else [wanted, "CPUExecutionProvider"]
+        try:
+            session = onnxruntime.InferenceSession(str(engine), session_options, providers=fallbacks)
+        except Exception as error:
+            raise _load_error(engine, error) from error
+        runner = OnnxRuntimeRunner(session)
+        if runner.provider != wanted:
+            runner.close()
+            message = f"{wanted} was asked for, but ONNX Runtime fell back to {runner.provider}"
+            raise Unfit("provider-unusable", message, "Install the libraries of that provider, or ask for the CPU")
+        return runner
+
+
+def external_files(proto: Any) -> set[str]:
+    """The names of the files that hold the weights of `proto` outside it.
+
+    Raises:
+        Rejected: ``model-unreadable`` when one is not a plain name beside the model.
+    """
+    names = {entry.value for tensor in proto.graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    for name in names:
+        if Path(name).name != name or name in {"", ".", ".."}:
+            raise Rejected("model-unreadable", f"the external data {name!r} is not a plain file name", "Save the model's data beside it")
+    return names
+
+
+def _wanted_provider(options: BuildOptions, available: list[str]) -> str:
+    if options.provider is None:
+        return next(name for name in PREFERENCE if name in available)
+    if options.provider not in available:
+        has = ", ".join(available)
+        raise Unfit("provider-unusable", f"this ONNX Runtime has no {options.provider}", f"It has {has}; install another package of it")
+    return options.provider
+
+
+def _load_error(engine: Path, error: Exception) -> EdgewrightError:
+    """What a failed load means, by ONNX Runtime's own words."""
+    text = _first_line(error)
+    operator = re.search(r"implementation for (\S+?)\((\d+)\) node with name '([^']*)'", text) or re.search(
+        r"(\S+?)\((-?\d+)\) is not a registered function/op", text
+    )
+    if operator is not None:
+        message = f"ONNX Runtime has no operator {operator[1]} of version {operator[2]}: {text}"
+        return Rejected("operator-unsupported", message, "Export the model with operators and types that ONNX Runtime supports")
+    if type(error).__name__ in {
+        "InvalidProtobuf",
+        "InvalidGraph",
+        "InvalidArgument",
+        "NoModel",
+        "Fail",
+        "NotImplemented",
+        "ModelRequiresCompilation",
+    }:
+        return Rejected(
+            "model-unreadable", f"ONNX Runtime refuses {engine.name}: {text}", "Export the model again; onnx.checker tells more"
+        )
+    if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate" in text:
+        return Unfit("out-of-memory", f"there is not enough memory to load {engine.name}", "Free memory or choose a smaller model")
+    return Faulty("engine-load-failed", f"ONNX Runtime failed to load {engine.name}: {text}", "Report this with the model")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+def _spec(value: Any) -> TensorSpec:
+    shape = tuple(axis if isinstance(axis, int) and axis > 0 else None for axis in value.shape)
+    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)
+
+
+BACKEND = OnnxRuntimeBackend()

@@ -1,0 +1,59 @@
+"""Reads ONNX files, with errors that say what is wrong with the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import Rejected
+from ..core.tensors import TensorSpec
+
+MAX_MODEL_BYTES = 2 << 30
+_SEND_ANOTHER = "Export the model again and send that file"
+
+
+def read_model(path: Path, *, with_weights: bool = True) -> Any:
+    """Parse `path` to an ``onnx.ModelProto``; external data is loaded from beside it when `with_weights`.
+
+    Raises:
+        Rejected: ``model-missing`` or ``model-unreadable``.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise Rejected("model-missing", f"there is no model at {path}", "Give the path of an .onnx file")
+    if path.stat().st_size == 0:
+        raise Rejected("model-unreadable", f"{path.name} is empty", _SEND_ANOTHER)
+    try:
+        model = onnx.load_model(str(path), load_external_data=with_weights)
+    except (DecodeError, ValueError, OSError, onnx.checker.ValidationError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise Rejected("model-unreadable", f"{path.name} is not a readable ONNX model: {first}", _SEND_ANOTHER) from error
+    if not model.graph.node or not model.graph.output:
+        raise Rejected("model-unreadable", f"{path.name} holds no graph: it is truncated, or not ONNX", _SEND_ANOTHER)
+    return model
+
+
+def input_specs(model: Any) -> tuple[TensorSpec, ...]:
+    """The inputs that must be fed: initializers that old exporters also list as inputs are left out."""
+    weights = {tensor.name for tensor in model.graph.initializer}
+    return tuple(_spec(value) for value in model.graph.input if value.name not in weights)
+
+
+def output_specs(model: Any) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(value) for value in model.graph.output)
+
+
+def _spec(value: Any) -> TensorSpec:
+    import onnx
+
+    if value.type.WhichOneof("value") != "tensor_type":
+        raise Rejected("model-unreadable", f"{value.name!r} is not a tensor", "Export the model with tensor inputs and outputs")
+    tensor = value.type.tensor_type
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except KeyError as error:
+        raise Rejected("model-unreadable", f"{value.name!r} has no known element type", _SEND_ANOTHER) from error
+    shape = tuple(axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None for axis in tensor.shape.dim)
+    return TensorSpec(value.name, dtype, shape)
