@@ -1,0 +1,215 @@
+"""Brings any ONNX model into the one form that the rest of this layer works on.
+
+After `normalized_model`:
+- float32 throughout, opset 13 … 21, no weights among the inputs;
+- constants are initializers, Identity and Dropout are gone, batch norms are folded into the convolution before them;
+- shapes are inferred.
+
+The graph's inputs and outputs keep their names and shapes; float16 ones become float32, which is said in the notes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from ..core.errors import Rejected
+from ..engines.model import read_model
+
+MIN_OPSET = 13
+TARGET_OPSET = 17
+MAX_OPSET = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Normalized:
+    """The model, and what had to be changed that its owner should know."""
+
+    model: Any
+    notes: tuple[str, ...]
+
+
+def normalized_model(path: Path) -> Normalized:
+    """Read and normalise the model at `path`.
+
+    Raises:
+        Rejected: ``model-unreadable``, or ``model-too-old`` when ONNX cannot convert its opset.
+    """
+    model = read_model(path)
+    notes: list[str] = []
+    _drop_weights_from_inputs(model.graph)
+    if _to_float32(model.graph):
+        notes.append("float16 weights and tensors were converted to float32, inputs and outputs included")
+    model = _at_opset(model, path.name, notes)
+    graph = model.graph
+    _constants_to_initializers(graph)
+    _remove_identities(graph)
+    _fold_batch_norms(graph)
+    _remove_unused(graph)
+    _drop_weights_from_inputs(graph)
+    del graph.value_info[:]
+    try:
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
+    except (onnx.shape_inference.InferenceError, RuntimeError) as error:
+        notes.append(f"shapes could not be inferred: {str(error).splitlines()[0]}")
+    return Normalized(model, tuple(notes))
+
+
+def _drop_weights_from_inputs(graph: Any) -> None:
+    weights = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.input if value.name not in weights]
+    del graph.input[:]
+    graph.input.extend(kept)
+
+
+def _to_float32(graph: Any) -> bool:
+    """Turn every float16 tensor of `graph` and its subgraphs into float32; returns whether there were any."""
+    changed = False
+    for tensor in graph.initializer:
+        changed |= _tensor_to_float32(tensor)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.name == "to" and node.op_type == "Cast" and attribute.i == TensorProto.FLOAT16:
+                attribute.i = TensorProto.FLOAT
+                changed = True
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                changed |= _tensor_to_float32(attribute.t)
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                changed |= _to_float32(attribute.g)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        kind = value.type.tensor_type
+        if kind.elem_type == TensorProto.FLOAT16:
+            kind.elem_type = TensorProto.FLOAT
+            changed = True
+    return changed
+
+
+def _tensor_to_float32(tensor: Any) -> bool:
+    if tensor.data_type != TensorProto.FLOAT16:
+        return False
+    wide = numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name)
+    tensor.CopyFrom(wide)
+    return True
+
+
+def _at_opset(model: Any, name: str, notes: list[str]) -> Any:
+    opset = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1)
+    if opset > MAX_OPSET:
+        hint = f"Export it with opset {TARGET_OPSET}"
+        raise Rejected("model-too-new", f"{name} uses opset {opset}, newer than this program knows", hint)
+    if opset >= MIN_OPSET:
+        return model
+    model.ir_version = max(model.ir_version, 4)
+    try:
+        converted = onnx.version_converter.convert_version(model, TARGET_OPSET)
+    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        hint = f"Export the model again with opset {TARGET_OPSET}"
+        raise Rejected("model-too-old", f"{name} uses opset {opset}, which cannot be converted: {reason}", hint) from error
+    converted.ir_version = max(converted.ir_version, 8)
+    notes.append(f"converted from opset {opset} to {TARGET_OPSET}")
+    return converted
+
+
+def _constants_to_initializers(graph: Any) -> None:
+    kept = []
+    for node in graph.node:
+        value = next((attribute for attribute in node.attribute if attribute.name == "value"), None)
+        if node.op_type != "Constant" or value is None:
+            kept.append(node)
+            continue
+        tensor = TensorProto()
+        tensor.CopyFrom(value.t)
+        tensor.name = node.output[0]
+        graph.initializer.append(tensor)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _remove_identities(graph: Any) -> None:
+    """Bypass Identity and (at inference) Dropout, except where they alone name a graph output."""
+    outputs = {value.name for value in graph.output}
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = renamed.get(name, name)
+        is_bypass = node.op_type == "Identity" or (node.op_type == "Dropout" and not any(node.output[1:]))
+        if is_bypass and node.output[0] not in outputs and not _has_subgraph_user(graph, node.output[0]):
+            renamed[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _has_subgraph_user(graph: Any, name: str) -> bool:
+    """Whether a nested graph (If, Loop) captures `name`, which renaming would not reach."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH and any(name in inner.input for inner in attribute.g.node):
+                return True
+    return False
+
+
+def _fold_batch_norms(graph: Any) -> None:
+    """Multiply each BatchNormalization into the weights of the convolution that alone feeds it."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    users: dict[str, int] = {}
+    for node in graph.node:
+        for name in node.input:
+            users[name] = users.get(name, 0) + 1
+    outputs = {value.name for value in graph.output}
+    producers = {output: node for node in graph.node for output in node.output}
+    folded = set()
+    for index, node in enumerate(graph.node):
+        before = producers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
+        if before is None or before.op_type != "Conv" or users[node.input[0]] != 1 or node.input[0] in outputs:
+            continue
+        if not all(name in weights for name in (*node.input[1:5], *before.input[1:])) or any(node.output[1:]):
+            continue
+        if any(users[name] != 1 for name in before.input[1:]):
+            continue
+        _fold_one(graph, node, before, weights)
+        producers[before.output[0]] = before
+        folded.add(index)
+    kept = [node for index, node in enumerate(graph.node) if index not in folded]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _fold_one(graph: Any, norm: Any, conv: Any, weights: dict[str, Any]) -> None:
+    gamma, beta, mean, variance = (numpy_helper.to_array(weights[name]).astype(np.float64) for name in norm.input[1:5])
+    epsilon = next((attribute.f for attribute in norm.attribute if attribute.name == "epsilon"), 1e-5)
+    factor = gamma / np.sqrt(variance + epsilon)
+    kernel = numpy_helper.to_array(weights[conv.input[1]])
+    bias = numpy_helper.to_array(weights[conv.input[2]]) if len(conv.input) > 2 else np.zeros(len(kernel))
+    kernel_name, bias_name = conv.input[1], conv.input[2] if len(conv.input) > 2 else f"{conv.output[0]}_bias"
+    scaled = (kernel * factor.reshape(-1, *[1] * (kernel.ndim - 1))).astype(np.float32)
+    weights[kernel_name].CopyFrom(numpy_helper.from_array(scaled, kernel_name))
+    tensor = numpy_helper.from_array(((bias - mean) * factor + beta).astype(np.float32), bias_name)
+    if bias_name in weights:
+        weights[bias_name].CopyFrom(tensor)
+    else:
+        graph.initializer.append(tensor)
+        weights[bias_name] = graph.initializer[-1]
+        conv.input.append(bias_name)
+    conv.output[0] = norm.output[0]
+
+
+def _remove_unused(graph: Any) -> None:
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                used |= {name for inner in attribute.g.node for name in inner.input}
+                used |= {value.name for value in attribute.g.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    if len(kept) != len(graph.initializer):
+        del graph.initializer[:]
+        graph.initializer.extend(kept)
