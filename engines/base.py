@@ -14,21 +14,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
 
 from ..core.tensors import TensorSpec
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    Tensors = Mapping[str, npt.NDArray[Any]]
-    Array = np.ndarray[Any, Any]
-
 __all__ = [
-    "Backend", "BuildOptions", "Capabilities", "EngineFile", "Precision", "Progress", "Runner", "ShapeProfile", "TensorSpec",
+    "Array", "Backend", "BuildOptions", "Capabilities", "EngineFile", "Precision", "Progress", "Runner", "ShapeProfile", "TensorSpec",
+    "Tensors", "cast_feeds",
 ]  # fmt: skip
 
+Array = npt.NDArray[Any]
+Tensors = Mapping[str, Array]
 Precision = Literal["fp32", "fp16", "int8", "mixed"]
 Progress = Callable[[float, str], None]
 
@@ -135,3 +133,8 @@ class Backend(Protocol):
             Unfit: ``engine-unusable``: built for something else, truncated or modified.
         """
         ...
+
+
+def cast_feeds(feeds: Tensors, inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
+    """`feeds` in the types that `inputs` want: a quantised model takes float32 where its float16 original took float16."""
+    return {spec.name: feeds[spec.name].astype(spec.dtype, copy=False) for spec in inputs}

@@ -46,7 +46,7 @@ def _draw(label: int, rng: Rng) -> npt.NDArray[np.uint8]:
         surface += _distractor(rng)
     defect = _DEFECTS[label]
     if defect is not None:
-        surface += defect(rng) * np.float32(rng.uniform(0.5, 1.0))
+        surface += defect(rng) * np.float32(rng.uniform(0.65, 1.1))
     light = 1.0 + rng.uniform(-0.25, 0.25) * (_X / SIZE - 0.5) + rng.uniform(-0.25, 0.25) * (_Y / SIZE - 0.5)
     tint = rng.uniform(0.88, 1.0, 3).astype(np.float32)
     noise = rng.standard_normal((SIZE, SIZE), np.float32) * np.float32(rng.uniform(2.0, 8.0))

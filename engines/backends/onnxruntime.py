@@ -129,7 +129,7 @@ class OnnxRuntimeBackend:
         try:
             session = onnxruntime.InferenceSession(str(engine), session_options, providers=fallbacks)
         except Exception as error:
-            raise _load_error(engine, error) from error
+            raise load_error(engine.name, error) from error
         runner = OnnxRuntimeRunner(session)
         if runner.provider != wanted:
             runner.close()
@@ -160,7 +160,7 @@ def _wanted_provider(options: BuildOptions, available: list[str]) -> str:
     return options.provider
 
 
-def _load_error(engine: Path, error: Exception) -> EdgewrightError:
+def load_error(name: str, error: Exception) -> EdgewrightError:
     """What a failed load means, by ONNX Runtime's own words."""
     text = _first_line(error)
     operator = re.search(r"implementation for (\S+?)\((\d+)\) node with name '([^']*)'", text) or re.search(
@@ -178,12 +178,10 @@ def _load_error(engine: Path, error: Exception) -> EdgewrightError:
         "NotImplemented",
         "ModelRequiresCompilation",
     }:
-        return Rejected(
-            "model-unreadable", f"ONNX Runtime refuses {engine.name}: {text}", "Export the model again; onnx.checker tells more"
-        )
+        return Rejected("model-unreadable", f"ONNX Runtime refuses {name}: {text}", "Export the model again; onnx.checker tells more")
     if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate" in text:
-        return Unfit("out-of-memory", f"there is not enough memory to load {engine.name}", "Free memory or choose a smaller model")
-    return Faulty("engine-load-failed", f"ONNX Runtime failed to load {engine.name}: {text}", "Report this with the model")
+        return Unfit("out-of-memory", f"there is not enough memory to load {name}", "Free memory or choose a smaller model")
+    return Faulty("engine-load-failed", f"ONNX Runtime failed to load {name}: {text}", "Report this with the model")
 
 
 def _first_line(error: BaseException) -> str:
