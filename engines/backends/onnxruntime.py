@@ -57,9 +57,7 @@ class OnnxRuntimeRunner:
             value = np.asarray(feeds[spec.name])
             if value.dtype.name != spec.dtype:
                 raise Rejected("feeds-mismatch", f"the input {spec.name!r} is {value.dtype.name}, the model expects {spec.dtype}", hint)
-            if len(value.shape) != len(spec.shape) or any(
-                want not in {None, have} for want, have in zip(spec.shape, value.shape, strict=True)
-            ):
+            if len(value.shape) != len(spec.shape) or any(want not in {None, have} for want, have in zip(spec.shape, value.shape, strict=True)):
                 raise Rejected("feeds-mismatch", f"the input {spec.name!r} has shape {value.shape}, the model expects {spec.shape}", hint)
         extra = set(feeds) - {spec.name for spec in self.inputs}
         if extra:

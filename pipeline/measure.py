@@ -1,0 +1,144 @@
+"""The measuring stage: fidelity of every engine against FP32, then latency interleaved, then energy. Always through the runner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ..core.dataset import Dataset
+from ..core.errors import Unfit
+from ..core.measurement import Conditions, Energy, Fidelity, Latency
+from ..core.tensors import TensorSpec
+from ..engines.base import BuildOptions, Runner, Tensors, cast_feeds
+from ..engines.discovery import load_backend
+from ..engines.fidelity import FidelityMeter
+from ..profiling.conditions import read_conditions
+from ..profiling.energy import measure_energy
+from ..profiling.latency import measure_interleaved
+from .subject import Subject
+
+Cancel = Callable[[], bool]
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnderTest:
+    """A built engine that is to be measured. `logits` is the same engine without its final Softmax, where one could be made."""
+
+    backend: str
+    engine: Path
+    options: BuildOptions
+    logits: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Latency and energy of one engine, with the conditions."""
+
+    latency_ms: Latency
+    energy_mj: Energy | None
+    energy_reason: str | None
+    conditions: Conditions
+
+
+def open_engine(entry: EngineUnderTest, engine: Path | None = None) -> Runner:
+    return load_backend(entry.backend).open(engine or entry.engine, entry.options)
+
+
+def measure_fidelity(
+    subject: Subject,
+    reference: EngineUnderTest,
+    engine: EngineUnderTest,
+    dataset: Dataset,
+    measured_on: Literal["evaluation", "calibration"],
+    *,
+    progress: Progress,
+    cancel: Cancel,
+) -> Fidelity:
+    """Run both engines over `dataset`, sample by sample in the model's own batch."""
+    sees_logits = reference.logits is not None and engine.logits is not None
+    meter = FidelityMeter(subject.classified, {} if sees_logits else subject.softmax)
+    size = subject.fixed_batch or 1
+    with ExitStack() as stack:
+        exact = stack.enter_context(open_engine(reference, reference.logits if sees_logits else None))
+        tested = stack.enter_context(open_engine(engine, engine.logits if sees_logits else None))
+        for batch in dataset.batches(size):
+            if cancel():
+                raise Unfit("cancelled", "the measurement was cancelled", "Start it again")
+            if batch.size < size and subject.fixed_batch:
+                break
+            expected = exact.infer(cast_feeds(batch.feeds, exact.inputs))
+            found = tested.infer(cast_feeds(batch.feeds, tested.inputs))
+            meter.add(expected, found, batch.size, batch.labels)
+            progress((batch.start + batch.size) / dataset.samples, f"compared {batch.start + batch.size} of {dataset.samples} samples")
+    return meter.fidelity(measured_on)
+
+
+def measure_timing(
+    engines: Mapping[str, EngineUnderTest], feeds: Tensors | None, *, seconds: float, batch: int, cancel: Cancel | None = None
+) -> dict[str, Timing]:
+    """Latency of all engines interleaved, then the energy of each; `feeds` None = zeros of the right shapes."""
+    with ExitStack() as stack:
+        calls: dict[str, Callable[[], object]] = {}
+        providers: dict[str, str] = {}
+        for name, entry in engines.items():
+            runner = stack.enter_context(open_engine(entry))
+            inputs = zeros_for(runner.inputs, batch) if feeds is None else cast_feeds(feeds, runner.inputs)
+            calls[name] = _call(runner, inputs)
+            providers[name] = runner.provider
+        latencies = measure_interleaved(calls, seconds=seconds, cancel=cancel)
+        timings = {}
+        for name, entry in engines.items():
+            energy = measure_energy(calls[name], seconds=max(1.0, seconds))
+            capabilities = load_backend(entry.backend).capabilities()
+            timings[name] = Timing(
+                latencies[name],
+                energy.energy,
+                energy.reason,
+                read_conditions(
+                    threads=entry.options.threads,
+                    batch=batch,
+                    backend=entry.backend,
+                    backend_version=capabilities.version,
+                    provider=providers[name],
+                ),
+            )
+    return timings
+
+
+def _call(runner: Runner, inputs: Tensors) -> Callable[[], object]:
+    infer = runner.infer
+    return lambda: infer(inputs)
+
+
+def first_feeds(dataset: Dataset, batch: int) -> Tensors:
+    """The first `batch` samples, the last one repeated when there are fewer."""
+    found = next(dataset.batches(batch))
+    missing = batch - found.size
+    if missing <= 0:
+        return found.feeds
+    return {name: np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) for name, values in found.feeds.items()}
+
+
+def zeros_for(inputs: tuple[TensorSpec, ...], batch: int, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Tensors:
+    """Zeros for inputs whose only free axis is the first, or whose shape stands in `shapes`.
+
+    Raises:
+        Unfit: ``shapes-unknown`` naming the input.
+    """
+    feeds = {}
+    for spec in inputs:
+        shape = [batch if position == 0 and axis is None else axis for position, axis in enumerate(spec.shape)]
+        if None in shape and shapes is not None and len(shapes.get(spec.name, ())) == len(shape):
+            shape = list(shapes[spec.name])
+        if None in shape:
+            text = "x".join(str(axis or "?") for axis in spec.shape)
+            hint = "Give --calibration DATA, or shape_opt in the model card"
+            raise Unfit("shapes-unknown", f"the input {spec.name!r} has free axes ({text})", hint)
+        feeds[spec.name] = np.zeros([axis or 1 for axis in shape], spec.dtype)
+    return feeds

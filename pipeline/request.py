@@ -1,0 +1,52 @@
+"""What `optimize` is asked and what it answers: values that cross the border to the worker child as JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ..core.budget import Budget, Check
+from ..core.errors import Reason
+from ..core.measurement import Candidate
+
+RECIPES = ("auto", "int8", "none")
+
+
+class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One model, its data, and what its owner allows. Paths are absolute; `out` is an existing, empty folder.
+
+    `model_name`, `deployment` and `model_version` go into the manifests.
+    """
+
+    model: str
+    calibration: str | None
+    evaluation: str | None
+    out: str
+    recipe: str = "auto"
+    method: str = "auto"
+    repair: bool = True
+    budget: Budget = Budget()
+    backend: str | None = None
+    threads: int = 1
+    batch: int = 1
+    bench_seconds: float = 2.0
+    model_name: str = ""
+    deployment: str = ""
+    model_version: str = ""
+
+
+class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Every candidate as measured. `chosen` is what may be activated, or, when rejected, the candidate that came nearest.
+
+    `notes` says in words why, and what the stages warned of.
+    """
+
+    chosen: Candidate | None
+    baseline: Candidate
+    candidates: tuple[Candidate, ...]
+    verdict: Literal["accepted", "rejected"]
+    reasons: tuple[Reason, ...] = ()
+    checks: tuple[Check, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0

@@ -1,0 +1,33 @@
+"""The task ``capabilities``: what this device has, asked in a child because the answer needs every runtime imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ...core.wire.messages import Runtime
+from ...engines.discovery import backend_statuses
+from ...profiling.board import read_board
+from ...profiling.sensor import sensor_statuses
+from ..child import Progress
+
+
+class CapabilitiesResult(msgspec.Struct, frozen=True):
+    """Board, backends and sensors, usable or with their reasons."""
+
+    board: str
+    processor: str
+    backends: tuple[Runtime, ...]
+    sensors: tuple[Runtime, ...]
+
+
+def run(request: bytes, progress: Progress) -> bytes:
+    del request
+    progress(0.0, "looking at this device")
+    board = read_board()
+    backends = tuple(
+        Runtime(name=status.name, usable=status.is_usable, version=status.version, reason=status.reason) for status in backend_statuses()
+    )
+    sensors = tuple(Runtime(name=status.name, usable=status.is_usable, reason=status.reason) for status in sensor_statuses(Path("/")))
+    return msgspec.json.encode(CapabilitiesResult(board.model, board.processor, backends, sensors))
