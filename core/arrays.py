@@ -1,12 +1,19 @@
-"""Array files: ``.npy`` mapped into memory, ``.npz`` members streamed. Nothing is unpickled; sizes are bounded before they are read."""
+"""Array files: ``.npy`` mapped into memory, ``.npz`` members streamed. Nothing is unpickled; sizes are bounded before they are read.
+
+Headers are parsed here and not by numpy, whose parser repairs what Python 2 wrote, warns, and raises whatever its tokenizer raises.
+"""
 
 from __future__ import annotations
 
-import io
+import ast
 import math
+import re
+import struct
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -18,13 +25,22 @@ from .errors import Rejected
 MAX_MEMBERS = 256
 MAX_HEADER_BYTES = 16 * 1024
 MAX_ARRAY_BYTES = 64 << 30
-MAX_SAMPLE_BYTES = 1 << 30
+MAX_SAMPLE_BYTES = 256 << 20
+MAX_AXES = 16
+_SKIP_BYTES = 1 << 20
+_MAGIC = b"\x93NUMPY"
+_NUMBER = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
+_BROKEN = (
+    OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError,
+    RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 Array = npt.NDArray[Any]
+Read = Callable[[int, int], Array]
 
 
 class ArrayFile(Protocol):
-    """An array on disk; `read` gives rows of its first axis."""
+    """An array on disk whose first axis counts the samples."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -32,7 +48,25 @@ class ArrayFile(Protocol):
     @property
     def dtype(self) -> np.dtype[Any]: ...
 
-    def read(self, start: int, stop: int) -> Array: ...
+    def reader(self) -> AbstractContextManager[Read]:
+        """``read(start, stop)`` gives rows as a new array, cheapest in ascending order. Readers are independent of each other.
+
+        Raises:
+            Rejected: ``dataset-unreadable``, from `read` too.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    is_fortran: bool
+    offset: int
+
+    @property
+    def size_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +81,12 @@ class _Mapped:
     def dtype(self) -> np.dtype[Any]:
         return self.array.dtype
 
-    def read(self, start: int, stop: int) -> Array:
-        return np.array(self.array[start:stop])
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        yield lambda start, stop: np.array(self.array[start:stop], order="C")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Member:
     """A member of an ``.npz``: decompressed forwards; reading backwards starts it again."""
 
@@ -59,32 +94,52 @@ class _Member:
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    _stream: IO[bytes] | None = field(default=None, repr=False)
-    _row: int = 0
 
-    @property
-    def row_bytes(self) -> int:
-        return math.prod(self.shape[1:]) * self.dtype.itemsize
+    @contextmanager
+    def reader(self) -> Iterator[Read]:
+        cursor = _Cursor(self)
+        try:
+            yield cursor.read
+        finally:
+            cursor.close()
+
+
+class _Cursor:
+    """A position in a decompressed member."""
+
+    def __init__(self, member: _Member) -> None:
+        self._member = member
+        self._row_bytes = math.prod(member.shape[1:]) * member.dtype.itemsize
+        self._archive: zipfile.ZipFile | None = None
+        self._stream: IO[bytes] | None = None
+        self._row = 0
 
     def read(self, start: int, stop: int) -> Array:
+        member = self._member
         try:
             if self._stream is None or self._row > start:
-                self._open()
-            assert self._stream is not None
-            _skip(self._stream, (start - self._row) * self.row_bytes)
-            wanted = (stop - start) * self.row_bytes
-            data = _read_exactly(self._stream, wanted)
-        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, RuntimeError) as error:
-            raise _unreadable(self.path, error) from error
+                self._stream = self._rewind()
+            _skip(self._stream, (start - self._row) * self._row_bytes)
+            data = _read_exactly(self._stream, (stop - start) * self._row_bytes)
+        except _BROKEN as error:
+            raise _unreadable(member.path, error) from error
         self._row = stop
-        return np.frombuffer(data, self.dtype).reshape(stop - start, *self.shape[1:])
+        return np.frombuffer(data, member.dtype).reshape(stop - start, *member.shape[1:])
 
-    def _open(self) -> None:
+    def close(self) -> None:
         if self._stream is not None:
             self._stream.close()
-        stream = zipfile.ZipFile(self.path).open(self.name)
+        if self._archive is not None:
+            self._archive.close()
+        self._archive, self._stream = None, None
+
+    def _rewind(self) -> IO[bytes]:
+        self.close()
+        self._archive = zipfile.ZipFile(self._member.path)
+        stream = self._archive.open(self._member.name)
         _read_header(stream)
-        self._stream, self._row = stream, 0
+        self._row = 0
+        return stream
 
 
 def open_npy(path: Path) -> ArrayFile:
@@ -95,16 +150,13 @@ def open_npy(path: Path) -> ArrayFile:
     """
     try:
         with path.open("rb") as file:
-            shape, dtype, is_fortran = _read_header(file)
-            offset = file.tell()
-        _check_bounds(path, shape, dtype)
-        if math.prod(shape) == 0:
-            return _Mapped(np.empty(shape, dtype))
-        if offset + math.prod(shape) * dtype.itemsize > path.stat().st_size:
-            raise ValueError("the file is truncated")
-        order: Any = "F" if is_fortran else "C"
-        return _Mapped(np.memmap(path, dtype, "r", offset, shape, order))
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError) as error:
+            header = _read_header(file)
+        if header.offset + header.size_bytes > path.stat().st_size:
+            raise ValueError("it ends early")
+        if header.size_bytes == 0:
+            return _Mapped(np.empty(header.shape, header.dtype))
+        return _Mapped(np.memmap(path, header.dtype, "r", header.offset, header.shape, "F" if header.is_fortran else "C"))
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
 
 
@@ -114,48 +166,65 @@ def open_npz(path: Path) -> dict[str, ArrayFile]:
     Raises:
         Rejected: ``dataset-unreadable``.
     """
-    arrays: dict[str, ArrayFile] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             if len(members) > MAX_MEMBERS:
-                raise ValueError(f"it has {len(members)} members")
-            for info in members:
-                if not info.filename.endswith(".npy"):
-                    continue
-                with archive.open(info) as stream:
-                    shape, dtype, is_fortran = _read_header(stream)
-                _check_bounds(path, shape, dtype)
-                if is_fortran and len(shape) > 1:
-                    raise ValueError(f"{info.filename} is in Fortran order, which cannot be streamed: save it with np.ascontiguousarray")
-                arrays[info.filename.removesuffix(".npy")] = _Member(path, info.filename, shape, dtype)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError, OverflowError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+                raise ValueError(f"it has {len(members)} members, above {MAX_MEMBERS}")
+            return {info.filename.removesuffix(".npy"): _member(path, archive, info) for info in members}
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
-    return arrays
 
 
-def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], bool]:
-    version = np.lib.format.read_magic(stream)
-    if version not in {(1, 0), (2, 0)}:
-        raise ValueError(f"npy version {version}")
-    width = 2 if version == (1, 0) else 4
-    length = _read_exactly(stream, width)
-    size_bytes = int.from_bytes(length, "little")
+def _member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
+    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise ValueError(f"{info.filename} is neither stored nor deflated")
+    with archive.open(info) as stream:
+        header = _read_header(stream)
+    if header.offset + header.size_bytes > info.file_size:
+        raise ValueError(f"{info.filename} ends early")
+    if header.is_fortran and len(header.shape) > 1:
+        raise ValueError(f"{info.filename} is in Fortran order, which cannot be streamed; save it with numpy.ascontiguousarray")
+    return _Member(path, info.filename, header.shape, header.dtype)
+
+
+def _read_header(stream: IO[bytes]) -> _Header:
+    """The header as NEP 1 describes it, versions 1.0 and 2.0 (3.0 differs only in field names, which numbers do not have)."""
+    preamble = _read_exactly(stream, len(_MAGIC) + 2)
+    version = preamble[len(_MAGIC)]
+    if not preamble.startswith(_MAGIC) or version not in {1, 2, 3}:
+        raise ValueError("it is not in numpy's format")
+    width = 2 if version == 1 else 4
+    size_bytes = int.from_bytes(_read_exactly(stream, width), "little")
     if size_bytes > MAX_HEADER_BYTES:
-        raise ValueError(f"a header of {size_bytes} bytes")
-    header = io.BytesIO(length + _read_exactly(stream, size_bytes))
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, is_fortran, dtype = read(header, max_header_size=MAX_HEADER_BYTES)
-    if dtype.hasobject or dtype.kind not in "biuf":
-        raise ValueError(f"an array of {dtype}, which is not a number")
-    return shape, dtype, is_fortran
+        raise ValueError(f"its header has {size_bytes} bytes, above {MAX_HEADER_BYTES}")
+    fields = ast.literal_eval(_read_exactly(stream, size_bytes).decode("latin-1").strip())
+    if not isinstance(fields, dict) or fields.keys() != {"descr", "fortran_order", "shape"}:
+        raise ValueError("its header does not describe an array")
+    header = _Header(_shape(fields["shape"]), _dtype(fields["descr"]), fields["fortran_order"] is True, len(preamble) + width + size_bytes)
+    _check_bounds(header)
+    return header
 
 
-def _check_bounds(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    total = math.prod(shape) * dtype.itemsize
-    sample = math.prod(shape[1:]) * dtype.itemsize
-    if not shape or any(axis < 0 for axis in shape) or total > MAX_ARRAY_BYTES or sample > MAX_SAMPLE_BYTES:
-        raise ValueError(f"an array of shape {shape} in {path.name} is out of bounds")
+def _dtype(description: object) -> np.dtype[Any]:
+    if not isinstance(description, str) or not _NUMBER.fullmatch(description):
+        raise ValueError(f"it holds {str(description)[:40]!r}, not numbers")
+    return np.dtype(description)
+
+
+def _shape(shape: object) -> tuple[int, ...]:
+    if not isinstance(shape, tuple) or len(shape) > MAX_AXES or not all(type(axis) is int and axis >= 0 for axis in shape):
+        raise ValueError("its header has no proper shape")
+    return shape
+
+
+def _check_bounds(header: _Header) -> None:
+    if not header.shape:
+        raise ValueError("it holds one number, without an axis that counts samples")
+    # A zero elsewhere must not hide an axis that no address space holds.
+    largest = math.prod(max(1, axis) for axis in header.shape)
+    if largest * header.dtype.itemsize > MAX_ARRAY_BYTES or largest // max(1, header.shape[0]) * header.dtype.itemsize > MAX_SAMPLE_BYTES:
+        raise ValueError(f"an array of shape {header.shape} is too large")
 
 
 def _read_exactly(stream: IO[bytes], count: int) -> bytes:
@@ -163,15 +232,16 @@ def _read_exactly(stream: IO[bytes], count: int) -> bytes:
     while len(data) < count:
         more = stream.read(count - len(data))
         if not more:
-            raise EOFError("the data ends early")
+            raise EOFError("it ends early")
         data += more
     return data
 
 
 def _skip(stream: IO[bytes], count: int) -> None:
     while count > 0:
-        count -= len(_read_exactly(stream, min(count, 1 << 20)))
+        count -= len(_read_exactly(stream, min(count, _SKIP_BYTES)))
 
 
 def _unreadable(path: Path, error: BaseException) -> Rejected:
-    return Rejected("dataset-unreadable", f"{path.name} cannot be read as arrays: {error}", "Write it again with numpy.savez or numpy.save")
+    words = str(error) or type(error).__name__
+    return Rejected("dataset-unreadable", f"{path.name} cannot be read as arrays: {words}", "Write it again with numpy.savez or numpy.save")

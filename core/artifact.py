@@ -69,9 +69,7 @@ def _check_blob(name: str, blob: Blob) -> None:
 
 
 def _malformed(what: str) -> Rejected:
-    return Rejected(
-        "artifact-malformed", f"{what} is not allowed", "Names are of [a-z0-9._-]; build artifacts with edgewright fleet deploy"
-    )
+    return Rejected("artifact-malformed", f"{what} is not allowed", "Names are of [a-z0-9._-]; build artifacts with edgewright fleet deploy")
 
 
 def chunk_hashes(chunk_list: bytes) -> tuple[bytes, ...]:

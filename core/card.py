@@ -17,6 +17,7 @@ from .nearest import nearest_hint
 from .tensors import TensorSpec
 from .toml import decode_toml
 
+MIN_STD = 1e-6
 _CHANNELS = {"RGB": 3, "BGR": 3, "GRAY": 1}
 _FIX = "Correct the model card; its format is in the documentation"
 
@@ -104,15 +105,15 @@ def _check_input(name: str, card: InputCard) -> None:
         for field, values in (("mean", card.mean), ("std", card.std)):
             if len(values) not in {0, 1, card.channels} or not all(math.isfinite(value) for value in values):
                 raise refuse(f"needs {card.channels} finite numbers in {field} for {card.color}")
-        if any(value <= 0 for value in card.std):
-            raise refuse("needs a positive std")
+        if any(value < MIN_STD for value in card.std):
+            raise refuse(f"needs a std of at least {MIN_STD}")
     shapes = [shape for shape in (card.shape_min, card.shape_opt, card.shape_max) if shape is not None]
     if len(shapes) not in {0, 3}:
         raise refuse("needs all of shape_min, shape_opt and shape_max, or none")
-    if shapes and not all(
-        len(set(map(len, shapes))) == 1 and 1 <= low <= middle <= high for low, middle, high in zip(*shapes, strict=False)
-    ):
-        raise refuse("needs shape_min <= shape_opt <= shape_max of equal rank")
+    if len({len(shape) for shape in shapes}) > 1:
+        raise refuse("needs shape_min, shape_opt and shape_max of equal rank")
+    if not all(1 <= low <= middle <= high for low, middle, high in zip(*shapes, strict=True)):
+        raise refuse("needs 1 <= shape_min <= shape_opt <= shape_max on every axis")
 
 
 def check_card(card: ModelCard, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
@@ -127,8 +128,9 @@ def check_card(card: ModelCard, inputs: Sequence[TensorSpec], outputs: Sequence[
             raise Rejected("card-mismatch", f"the card names an input {name!r} that the model does not have", nearest_hint(name, names))
         if entry.kind == "image":
             _check_image_shape(names[name], entry)
-        if entry.shape_opt is not None and len(entry.shape_opt) != len(names[name].shape):
-            raise Rejected("card-mismatch", f"the card's shapes of {name!r} have rank {len(entry.shape_opt)}, the model's differs", _FIX)
+        for shape in (entry.shape_min, entry.shape_opt, entry.shape_max):
+            if shape is not None:
+                _check_profile(names[name], shape)
     output = card.task.output
     if output is not None and output not in {spec.name for spec in outputs}:
         known = [spec.name for spec in outputs]
@@ -141,6 +143,15 @@ def _check_image_shape(spec: TensorSpec, card: InputCard) -> None:
     assert card.size is not None
     expected = (card.channels, *card.size) if card.layout == "NCHW" else (*card.size, card.channels)
     if len(spec.shape) != 4 or any(have not in {None, want} for have, want in zip(spec.shape[1:], expected, strict=True)):
-        shape = "x".join(str(axis or "?") for axis in spec.shape)
-        message = f"the card makes images of {'x'.join(map(str, expected))} for {spec.name!r}, the model expects {shape}"
+        message = f"the card makes images of {_words(expected)} for {spec.name!r}, the model expects {_words(spec.shape)}"
         raise Rejected("card-mismatch", message, "Correct size, layout or color in the model card")
+
+
+def _check_profile(spec: TensorSpec, shape: Sequence[int]) -> None:
+    if len(spec.shape) != len(shape) or any(have not in {None, want} for have, want in zip(spec.shape, shape, strict=True)):
+        message = f"the card's shapes for {spec.name!r} hold {_words(shape)}, the model has {_words(spec.shape)}"
+        raise Rejected("card-mismatch", message, "Change only axes that are dynamic in the model")
+
+
+def _words(shape: Sequence[int | None]) -> str:
+    return "x".join("?" if axis is None else str(axis) for axis in shape) or "one number"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-MIN_SAMPLES = {50.0: 10, 90.0: 10, 99.0: 100, 99.9: 1000}
 _Z95 = 1.959963984540054
 
 
@@ -16,8 +15,13 @@ def percentile(ordered: Sequence[float], percent: float) -> float:
     """The smallest value that at least `percent` % of the ascending `ordered` do not exceed (nearest rank): a value that occurred."""
     if not ordered:
         raise ValueError("no samples")
-    rank = math.ceil(percent / 100 * len(ordered))
-    return ordered[min(len(ordered), max(1, rank)) - 1]
+    return ordered[nearest_rank(len(ordered), percent) - 1]
+
+
+def nearest_rank(count: int, percent: float) -> int:
+    """The 1-based rank of a percentile among `count` ascending samples."""
+    # Rounded first: 55 % of 100 is 55.00000000000001 in binary fractions, and must not become rank 56.
+    return min(count, max(1, math.ceil(round(percent * count / 100, 6))))
 
 
 def percentile_or_none(ordered: Sequence[float], percent: float) -> float | None:
@@ -26,23 +30,26 @@ def percentile_or_none(ordered: Sequence[float], percent: float) -> float | None
 
 
 def min_samples(percent: float) -> int:
-    """How many samples a percentile needs: ten beyond it for the median and the 90th, and one beyond the 99th and above."""
-    return MIN_SAMPLES.get(percent, math.ceil(1 / (1 - percent / 100)) if percent < 100 else 1)
+    """How many samples a percentile needs: at least ten, and so many that one lies beyond it (p99: 100)."""
+    return max(10, math.ceil(round(100 / (100 - percent), 6))) if percent < 100 else 1
 
 
 def percentile_interval(ordered: Sequence[float], percent: float) -> tuple[float, float] | None:
-    """The distribution-free 95 % interval of a percentile from order statistics (normal approximation of the binomial rank; David and
-    Nagaraja, Order Statistics, 2003, §7.1), or None where the ranks fall outside the sample.
+    """The distribution-free 95 % interval of a percentile from order statistics, or None where its ranks fall outside the sample.
+
+    Normal approximation of the binomial rank, rounded outwards: David and Nagaraja, Order Statistics, 2003, §7.1.
     """
     count, share = len(ordered), percent / 100
     half = _Z95 * math.sqrt(count * share * (1 - share))
-    low, high = math.floor(count * share - half), math.ceil(count * share + half)
+    low, high = math.floor(count * share - half), math.ceil(count * share + half) + 1
     if low < 1 or high > count:
         return None
     return ordered[low - 1], ordered[high - 1]
 
 
 def mean(values: Sequence[float]) -> float:
+    if not values:
+        raise ValueError("no samples")
     return math.fsum(values) / len(values)
 
 
@@ -55,6 +62,8 @@ def standard_deviation(values: Sequence[float]) -> float:
 
 
 def median(values: Sequence[float]) -> float:
+    if not values:
+        raise ValueError("no samples")
     ordered = sorted(values)
     half = len(ordered) // 2
     return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
