@@ -1,0 +1,53 @@
+"""What every test may ask for: the project's root, the shared models and data, the fakes, and files with known content."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# Slow, shared machines: a limit on time per example says nothing about the code. Fixed examples: a run repeats on every machine.
+settings.register_profile("edgewright", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edgewright")
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real models and inputs, which are not part of the project: ``../shared/data`` or ``$EDGEWRIGHT_DATA``."""
+    folder = Path(os.environ.get("EDGEWRIGHT_DATA") or ROOT.parent / "shared" / "data")
+    if not (folder / "models").is_dir():
+        pytest.skip(f"the shared models and data are not at {folder}; set EDGEWRIGHT_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def load_fake() -> Callable[[str], ModuleType]:
+    """``load_fake("fleet")`` imports ``tests/fakes/fleet.py``, once: tests are not a package and are not on the path."""
+    return _load_fake
+
+
+def _load_fake(name: str) -> ModuleType:
+    full_name = f"edgewright_fakes_{name}"
+    if full_name in sys.modules:
+        return sys.modules[full_name]
+    path = ROOT / "tests" / "fakes" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(full_name, path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[full_name] = module
+    spec.loader.exec_module(module)
+    return module
