@@ -1,11 +1,11 @@
 """Array files: ``.npy`` mapped into memory, ``.npz`` members streamed. Nothing is unpickled; sizes are bounded before they are read.
 
-Headers are parsed here and not by numpy, whose parser repairs what Python 2 wrote, warns, and raises whatever its tokenizer raises.
+Headers are matched here and not evaluated as numpy does, whose parser repairs what Python 2 wrote, warns, and raises whatever its
+tokenizer raises.
 """
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 import struct
@@ -30,6 +30,10 @@ MAX_AXES = 16
 _SKIP_BYTES = 1 << 20
 _MAGIC = b"\x93NUMPY"
 _NUMBER = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248])")
+_ITEM = re.compile(
+    r"""\s*(['"])(?:descr\1\s*:\s*(['"])(?P<descr>[^'"]{0,40})\2|fortran_order\1\s*:\s*(?P<fortran_order>True|False)"""
+    r"""|shape\1\s*:\s*\((?P<shape>[0-9,\s]*)\))\s*(?:,\s*|(?=\}))"""
+)
 _BROKEN = (
     OSError, EOFError, ValueError, TypeError, SyntaxError, OverflowError, MemoryError, RecursionError,
     RuntimeError, struct.error, zipfile.BadZipFile, zlib.error,
@@ -198,23 +202,36 @@ def _read_header(stream: IO[bytes]) -> _Header:
     size_bytes = int.from_bytes(_read_exactly(stream, width), "little")
     if size_bytes > MAX_HEADER_BYTES:
         raise ValueError(f"its header has {size_bytes} bytes, above {MAX_HEADER_BYTES}")
-    fields = ast.literal_eval(_read_exactly(stream, size_bytes).decode("latin-1").strip())
-    if not isinstance(fields, dict) or fields.keys() != {"descr", "fortran_order", "shape"}:
-        raise ValueError("its header does not describe an array")
-    header = _Header(_shape(fields["shape"]), _dtype(fields["descr"]), fields["fortran_order"] is True, len(preamble) + width + size_bytes)
+    fields = _fields(_read_exactly(stream, size_bytes).decode("latin-1").strip())
+    dtype, shape = fields["descr"], _shape(fields["shape"])
+    if not _NUMBER.fullmatch(dtype):
+        raise ValueError(f"it holds {dtype!r}, not numbers")
+    header = _Header(shape, np.dtype(dtype), fields["fortran_order"] == "True", len(preamble) + width + size_bytes)
     _check_bounds(header)
     return header
 
 
-def _dtype(description: object) -> np.dtype[Any]:
-    if not isinstance(description, str) or not _NUMBER.fullmatch(description):
-        raise ValueError(f"it holds {str(description)[:40]!r}, not numbers")
-    return np.dtype(description)
+def _fields(text: str) -> dict[str, str]:
+    """``{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }``: these three keys in any order, without evaluating anything."""
+    fields: dict[str, str] = {}
+    position = 1
+    while match := _ITEM.match(text, position):
+        fields |= {key: value for key, value in match.groupdict().items() if value is not None}
+        position = match.end()
+    if not text.startswith("{") or text[position:].strip() != "}" or len(fields) != 3:
+        raise ValueError("its header does not describe an array of numbers")
+    return fields
 
 
-def _shape(shape: object) -> tuple[int, ...]:
-    if not isinstance(shape, tuple) or len(shape) > MAX_AXES or not all(type(axis) is int and axis >= 0 for axis in shape):
+def _shape(text: str) -> tuple[int, ...]:
+    axes = [axis.strip() for axis in text.split(",")]
+    if len(axes) > 1 and not axes[-1]:
+        axes.pop()
+    elif len(axes) == 1 and axes[0]:
         raise ValueError("its header has no proper shape")
+    shape = tuple(int(axis) for axis in axes if axis or len(axes) > 1)
+    if len(shape) > MAX_AXES:
+        raise ValueError(f"it has {len(shape)} axes, above {MAX_AXES}")
     return shape
 
 

@@ -76,4 +76,4 @@ def fraction_interval(hits: int, count: int) -> tuple[float, float]:
     share, z2 = hits / count, _Z95 * _Z95
     centre = (share + z2 / (2 * count)) / (1 + z2 / count)
     half = _Z95 * math.sqrt(share * (1 - share) / count + z2 / (4 * count * count)) / (1 + z2 / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))

@@ -62,7 +62,7 @@ def test_a_failing_disk_leaves_the_old_content_and_nothing_else(
 def test_the_content_is_synced_before_the_rename_and_the_folder_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
     fsync, rename = os.fsync, Path.rename
-    monkeypatch.setattr(files.os, "fsync", lambda d: (events.append("folder" if os.path.isdir(f"/proc/self/fd/{d}") else "file"), fsync(d)))
+    monkeypatch.setattr(files.os, "fsync", lambda d: (events.append("folder" if Path(f"/proc/self/fd/{d}").is_dir() else "file"), fsync(d)))
     monkeypatch.setattr(Path, "rename", lambda self, target: (events.append("rename"), rename(self, target)))
 
     write_atomic(tmp_path / "state", b"new")
@@ -114,7 +114,7 @@ def test_every_file_and_folder_of_a_tree_is_synced_and_links_are_not_followed(tm
     (tmp_path / "a" / "b").write_bytes(b"b")
     (tmp_path / "dangling").symlink_to("nowhere")
     synced: set[Path] = set()
-    monkeypatch.setattr(files.os, "fsync", lambda d: synced.add(Path(os.readlink(f"/proc/self/fd/{d}"))))
+    monkeypatch.setattr(files.os, "fsync", lambda d: synced.add(Path(f"/proc/self/fd/{d}").readlink()))
 
     sync_tree(tmp_path)
 
