@@ -175,6 +175,15 @@ def test_a_header_of_four_gigabytes_is_refused_before_it_is_read(tmp_path: Path)
         open_npy(tmp_path / "x.npy")
 
 
+@pytest.mark.parametrize("shape", ["(1, 100000000)", "(20000000, 1000)", "(0, 100000000)"])
+def test_a_sample_of_400_megabytes_and_an_array_of_80_gigabytes_are_refused_as_too_large(tmp_path: Path, shape: str) -> None:
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"
+    (tmp_path / "x.npy").write_bytes(npy_bytes(header))
+
+    with pytest.raises(Rejected, match="too large"):
+        open_npy(tmp_path / "x.npy")
+
+
 def test_pickled_data_is_never_executed(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
 

@@ -134,6 +134,7 @@ def test_integer_tensors_are_rounded_and_clipped() -> None:
     pixels = np.array([0, 1, 2, 128, 255], np.uint8).reshape(1, 1, 5, 1)
 
     assert tensor_from_pixels(pixels, card(1, 5, color="GRAY", mean=(128.0,)), "int8").ravel().tolist() == [-128, -127, -126, 0, 127]
+    assert tensor_from_pixels(pixels, card(1, 5, color="GRAY", std=(1.5,)), "uint8").ravel().tolist() == [0, 1, 1, 85, 170]
     assert tensor_from_pixels(pixels, card(1, 5, color="GRAY", std=(0.5,)), "uint8").ravel().tolist() == [0, 2, 4, 255, 255]
 
 
