@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 # (expansion, channels, blocks, stride) of each stage, after a stem of 16 channels at half resolution.
-STAGES = ((1, 16, 1, 1), (4, 24, 2, 2), (4, 40, 2, 2), (4, 72, 2, 2), (4, 112, 2, 1))
+STAGES = ((1, 16, 1, 1), (4, 24, 2, 2), (4, 40, 2, 2), (4, 72, 2, 2), (4, 112, 3, 1))
 
 
 def convolution(inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1, act: bool = True) -> nn.Sequential:
@@ -74,7 +74,7 @@ def top1(network: nn.Module, images: np.ndarray, labels: np.ndarray) -> float:
 
 def train(network: nn.Module, images: np.ndarray, labels: np.ndarray, epochs: int, batch: int, seed: int) -> None:
     steps = epochs * (len(images) // batch)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     order_rng = np.random.default_rng(seed)
     for epoch in range(epochs):
