@@ -1,0 +1,100 @@
+"""``edgewright calibrate``: FP32 to INT8, with the fidelity of what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from .output import (
+    calibration_option,
+    evaluation_option,
+    existing_path,
+    json_option,
+    number,
+    out_option,
+    percent,
+    prepare_out,
+    print_json,
+    progress_bar,
+)
+
+
+@click.command()
+@click.argument("model", type=existing_path)
+@calibration_option
+@evaluation_option
+@out_option
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "percentile", "entropy", "mse", "minmax"]),
+    default="auto",
+    show_default=True,
+    help="How clip ranges are chosen.",
+)
+@click.option("--no-repair", is_flag=True, help="Leave out what repairs the quantised network; for comparison.")
+@json_option
+def calibrate(model: Path, calibration: Path | None, evaluation: Path | None, out: Path, method: str, no_repair: bool, as_json: bool) -> None:
+    """Quantise MODEL to INT8 with the calibration samples, and measure the written file against FP32.
+
+    Without --evaluation the fidelity is measured on the calibration samples themselves, and says so.
+    """
+    if calibration is None:
+        raise click.UsageError("Missing option '--calibration'.")
+    from ..pipeline.build import peak_rss_mb
+    from ..pipeline.logits import with_logits
+    from ..pipeline.measure import measure_fidelity
+    from ..pipeline.optimize import run_calibration
+    from ..pipeline.request import OptimizeRequest
+    from ..pipeline.subject import open_subject
+
+    subject = open_subject(model.resolve())
+    data = subject.dataset(calibration.resolve())
+    evaluation_set = data if evaluation is None else subject.dataset(evaluation.resolve())
+    measured_on: Literal["evaluation", "calibration"] = "calibration" if evaluation is None else "evaluation"
+    folder = prepare_out(out)
+    request = OptimizeRequest(model=str(subject.path), calibration=None, evaluation=None, out=str(folder), method=method, repair=not no_repair)
+    with progress_bar(f"calibrating {model.name}") as progress:
+        result = run_calibration(request, subject, data, folder, lambda share, note: progress(share * 0.7, note), lambda: False)
+        peak_mb = peak_rss_mb()
+        with with_logits(subject, {"fp32": subject.path, "int8": result.onnxruntime}) as engines:
+            fidelity = measure_fidelity(
+                subject,
+                engines["fp32"],
+                engines["int8"],
+                evaluation_set,
+                measured_on,
+                progress=lambda share, note: progress(0.7 + 0.3 * share, note),
+                cancel=lambda: False,
+            )
+    if as_json:
+        print_json(
+            {
+                "method": result.method,
+                "images": result.images,
+                "seconds": round(result.seconds, 3),
+                "peak_rss_mb": round(peak_mb, 1),
+                "outputs": {
+                    "onnxruntime": str(result.onnxruntime),
+                    "tensorrt": None if result.tensorrt is None else str(result.tensorrt),
+                    "tensorrt_cache": None if result.tensorrt_cache is None else str(result.tensorrt_cache),
+                    "ranges": str(result.table),
+                },
+                "fidelity": fidelity,
+                "quantized": result.quantized,
+                "skipped": [{"node": entry.node, "op": entry.op, "reason": entry.reason} for entry in result.skipped],
+                "warnings": result.warnings,
+            }
+        )
+        return
+    click.echo(f"{result.quantized} layers quantised from {result.images} samples in {result.seconds:.1f} s ({result.method})")
+    click.echo(
+        f"top-1 {percent(fidelity.top1_fp32)} → {percent(fidelity.top1)}, agreement {percent(fidelity.agreement)}, "
+        f"SQNR {number(fidelity.sqnr_db, 'dB', 1)} on {fidelity.samples} {measured_on} samples"
+    )
+    for entry in result.skipped:
+        click.echo(f"  {entry.node} ({entry.op}) stays in float: {entry.reason}")
+    for warning in result.warnings:
+        click.echo(f"  {warning}")
+    click.echo(str(result.onnxruntime))

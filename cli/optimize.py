@@ -1,0 +1,91 @@
+"""``edgewright optimize``: the best engine for this device inside a budget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .output import (
+    CANDIDATE_COLUMNS,
+    backend_option,
+    batch_option,
+    calibration_option,
+    candidate_rows,
+    evaluation_option,
+    existing_path,
+    json_option,
+    out_option,
+    prepare_out,
+    print_json,
+    print_table,
+    progress_bar,
+    seconds_option,
+    threads_option,
+)
+
+
+@click.command()
+@click.argument("model", type=existing_path)
+@calibration_option
+@evaluation_option
+@out_option
+@click.option("--recipe", default="auto", show_default=True, help="auto, int8 or none.")
+@click.option("--budget", "budget_file", type=existing_path, help="TOML file with the limits that a candidate must meet.")
+@backend_option
+@threads_option
+@batch_option
+@seconds_option
+@json_option
+def optimize(
+    model: Path,
+    calibration: Path | None,
+    evaluation: Path | None,
+    out: Path,
+    recipe: str,
+    budget_file: Path | None,
+    backend: str | None,
+    threads: int,
+    batch: int,
+    seconds: float,
+    as_json: bool,
+) -> int:
+    """Calibrate, build and measure MODEL on this device, and choose the fastest engine that meets the budget.
+
+    Exits 1 when no engine meets it; the nearest one and the limits it misses are printed.
+    """
+    from ..core.budget import Budget, budget_from_toml
+    from ..pipeline.optimize import optimize as run
+    from ..pipeline.request import OptimizeRequest
+
+    budget = Budget() if budget_file is None else budget_from_toml(budget_file)
+    folder = prepare_out(out)
+    request = OptimizeRequest(
+        model=str(model.resolve()),
+        calibration=None if calibration is None else str(calibration.resolve()),
+        evaluation=None if evaluation is None else str(evaluation.resolve()),
+        out=str(folder),
+        recipe=recipe,
+        budget=budget,
+        backend=backend,
+        threads=threads,
+        batch=batch,
+        bench_seconds=seconds,
+    )
+    with progress_bar(f"optimizing {model.name}") as progress:
+        result = run(request, progress=progress, cancel=lambda: False)
+    if as_json:
+        print_json(result)
+    else:
+        print_table(CANDIDATE_COLUMNS, candidate_rows(result.candidates, result.chosen if result.verdict == "accepted" else None))
+        for note in result.notes:
+            click.echo(f"  {note}")
+        if result.baseline.energy_reason:
+            click.echo(f"  energy: {result.baseline.energy_reason}")
+        if result.verdict == "accepted" and result.chosen is not None:
+            click.echo(f"accepted: {result.chosen.name}, {result.chosen.path}")
+    if result.verdict == "rejected":
+        for reason in result.reasons:
+            click.echo(f"edgewright: rejected: {reason.line()} [{reason.code}]", err=True)
+        return 1
+    return 0
