@@ -119,9 +119,7 @@ def open_session(model: Any, threads: int) -> Any:
     try:
         data = model.SerializeToString()
     except ValueError as error:
-        raise Unfit(
-            "model-too-large", f"the model is too large to calibrate: {error}", "Models above 2 GB are not supported yet"
-        ) from error
+        raise Unfit("model-too-large", f"the model is too large to calibrate: {error}", "Models above 2 GB are not supported yet") from error
     try:
         return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -107,9 +107,7 @@ def _refusal(graph: Graph, node: Any) -> str | None:
         return f"ONNX Runtime has no INT8 kernel for a convolution over {weight.ndim - 2} axes"
     if node.op_type != "Conv" and weight.ndim != 2:
         return "its weights are not a matrix"
-    if node.op_type == "Gemm" and (
-        attribute(node, "transA", 0) or attribute(node, "alpha", 1.0) != 1.0 or attribute(node, "beta", 1.0) != 1.0
-    ):
+    if node.op_type == "Gemm" and (attribute(node, "transA", 0) or attribute(node, "alpha", 1.0) != 1.0 or attribute(node, "beta", 1.0) != 1.0):
         return "it scales or transposes its input"
     if len(node.input) > 2 and node.input[2] and _bias_refusal(graph, node, weight):
         return "its bias is not a constant vector"
