@@ -1,0 +1,178 @@
+"""Starts a broker of our own on loopback: Mosquitto where it is installed, else the embedded one. Both take the same users and rules."""
+
+from __future__ import annotations
+
+import ctypes
+import getpass
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from ..core.errors import Unfit
+from ..core.files import write_atomic
+from .access import mosquitto_acl
+from .paths import FleetPaths
+
+Kind = Literal["auto", "mosquitto", "amqtt"]
+
+_PR_SET_PDEATHSIG = 1
+_READY_S = 15.0
+_STOP_S = 5.0
+_ATTEMPTS = 3
+
+
+def find_mosquitto() -> str | None:
+    """Mosquitto's path: Debian keeps it in /usr/sbin, which is not on everybody's PATH."""
+    return shutil.which("mosquitto", path=os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin")))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class OwnBroker:
+    """One broker process, which ends with us however we end. A context manager."""
+
+    def __init__(self, paths: FleetPaths, fleet: str, kind: Kind = "auto", port: int = 0) -> None:
+        self._paths = paths
+        self._fleet = fleet
+        self.kind: Literal["mosquitto", "amqtt"] = _choose(kind)
+        self._wanted_port = port
+        self.port = port
+        self._process: subprocess.Popen[bytes] | None = None
+        self._passwords_mtime = 0
+
+    def start(self) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            Unfit: ``broker-start-failed``, with the last line of its log.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            self.port = self._wanted_port or free_port()
+            self._process = self._spawn(self._mosquitto() if self.kind == "mosquitto" else self._amqtt())
+            self._passwords_mtime = self._mtime()
+            if self._wait_until_ready():
+                return
+            self.stop()
+            # Somebody may have taken the free port between our look and the broker's; a port that was asked for stays.
+            if self._wanted_port or attempt == _ATTEMPTS:
+                break
+        message = f"the {self.kind} broker did not start on port {self.port}: {self._last_words()}"
+        raise Unfit("broker-start-failed", message, "Use another --port, or give the address of a running broker with --broker")
+
+    def refresh(self) -> None:
+        """Let the broker know new passwords; cheap, to be called often."""
+        mtime = self._mtime()
+        if mtime != self._passwords_mtime and self._process is not None and self.kind == "mosquitto":
+            self._passwords_mtime = mtime
+            self._process.send_signal(signal.SIGHUP)
+
+    def has_died(self) -> bool:
+        return self._process is not None and self._process.poll() is not None
+
+    def stop(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def __enter__(self) -> OwnBroker:  # noqa: PYI034 - Self is not in Python 3.10's typing
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+    def _mosquitto(self) -> list[str]:
+        binary = find_mosquitto()
+        assert binary is not None
+        folder = self._paths.broker
+        write_atomic(folder / "acl", mosquitto_acl(self._fleet).encode(), mode=0o600)
+        lines = [
+            f"listener {self.port} 127.0.0.1",
+            "allow_anonymous false",
+            f"password_file {self._paths.passwords}",
+            f"acl_file {folder / 'acl'}",
+            "set_tcp_nodelay true",
+            "persistence false",
+            "log_dest stderr",
+            "log_type error",
+            "log_type warning",
+            # Started by root, it would give up the right to read the files above.
+            f"user {getpass.getuser()}",
+        ]
+        write_atomic(folder / "mosquitto.conf", ("\n".join(lines) + "\n").encode(), mode=0o600)
+        return [binary, "-c", str(folder / "mosquitto.conf")]
+
+    def _amqtt(self) -> list[str]:
+        return [sys.executable, "-m", "edgewright.controller.embedded_broker", str(self.port), self._fleet, str(self._paths.passwords)]
+
+    def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
+        with self._log.open("wb") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONSAFEPATH": "1"},
+                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, safe after a fork
+            )
+
+    @property
+    def _log(self) -> Path:
+        return self._paths.broker / "broker.log"
+
+    def _mtime(self) -> int:
+        return self._paths.passwords.stat().st_mtime_ns if self._paths.passwords.exists() else 0
+
+    def _wait_until_ready(self) -> bool:
+        deadline = time.monotonic() + _READY_S
+        while time.monotonic() < deadline and not self.has_died():
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 0.5).close()
+            except OSError:
+                time.sleep(0.05)
+            else:
+                return not self.has_died()
+        return False
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+
+def _choose(kind: Kind) -> Literal["mosquitto", "amqtt"]:
+    """Which broker `kind` means here.
+
+    Raises:
+        Unfit: ``broker-absent``.
+    """
+    import importlib.util
+
+    if kind in {"auto", "mosquitto"} and find_mosquitto() is not None:
+        return "mosquitto"
+    if kind in {"auto", "amqtt"} and importlib.util.find_spec("amqtt") is not None:
+        return "amqtt"
+    what = "neither mosquitto nor amqtt is" if kind == "auto" else f"{kind} is not"
+    raise Unfit("broker-absent", f"{what} installed", "Install mosquitto, or pip install 'edgewright[controller]'")
+
+
+def _die_with_parent() -> Callable[[], None]:
+    libc = ctypes.CDLL(None)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,109 @@
+"""The controller's tables. Bodies that came by the wire are kept as they came, as JSON; columns are what is searched for."""
+
+from __future__ import annotations
+
+from sqlalchemy import Index
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+
+class Table(MappedAsDataclass, DeclarativeBase):
+    """Base of every table."""
+
+
+class Device(Table):
+    """One enrolled device and what it last said. `sequence` is the last number signed for it, `desired` the last envelope."""
+
+    __tablename__ = "devices"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    enrolled_s: Mapped[float]
+    online: Mapped[bool] = mapped_column(default=False)
+    session: Mapped[int] = mapped_column(default=0)
+    boot_id: Mapped[str] = mapped_column(default="")
+    seen_s: Mapped[float | None] = mapped_column(default=None)
+    capabilities: Mapped[bytes | None] = mapped_column(default=None)
+    reported: Mapped[bytes | None] = mapped_column(default=None)
+    sequence: Mapped[int] = mapped_column(default=0)
+    desired: Mapped[bytes | None] = mapped_column(default=None)
+    desired_expires_s: Mapped[float] = mapped_column(default=0.0)
+    goal_changed: Mapped[bool] = mapped_column(default=True)
+
+
+class Deployment(Table):
+    """One model version as it was ordered; `body` is the Order."""
+
+    __tablename__ = "deployments"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str]
+    version: Mapped[str]
+    created_s: Mapped[float]
+    body: Mapped[bytes]
+
+
+class Goal(Table):
+    """Which deployment of a model a device shall have. No row = the model shall not be there."""
+
+    __tablename__ = "goals"
+
+    device: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    deployment: Mapped[str]
+
+
+class Target(Table):
+    """How far one deployment is on one device. `sequence` is that of the event that said so."""
+
+    __tablename__ = "targets"
+
+    deployment: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str | None] = mapped_column(default=None)
+    attempt: Mapped[int] = mapped_column(default=0)
+    sequence: Mapped[int] = mapped_column(default=0)
+    updated_s: Mapped[float | None] = mapped_column(default=None)
+    reason: Mapped[bytes | None] = mapped_column(default=None)
+    measurement: Mapped[bytes | None] = mapped_column(default=None)
+
+
+class EventRow(Table):
+    """One state change, recorded once whatever the broker repeats."""
+
+    __tablename__ = "events"
+
+    device: Mapped[str] = mapped_column(primary_key=True)
+    event: Mapped[str] = mapped_column(primary_key=True)
+    sequence: Mapped[int]
+    deployment: Mapped[str]
+    state: Mapped[str]
+    time_s: Mapped[float]
+    received_s: Mapped[float]
+    body: Mapped[bytes]
+
+    __table_args__ = (Index("events_by_deployment", "deployment", "device", "sequence"),)
+
+
+class TelemetryRow(Table):
+    """Periodic health; the oldest go first."""
+
+    __tablename__ = "telemetry"
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False, autoincrement=True)
+    device: Mapped[str] = mapped_column(index=True)
+    time_s: Mapped[float]
+    body: Mapped[bytes]
+
+
+class CommandRow(Table):
+    """One command to one device, and its reply. `envelope` is None until the serving process has signed it."""
+
+    __tablename__ = "commands"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str]
+    verb: Mapped[str]
+    deployment: Mapped[str | None]
+    model: Mapped[str | None]
+    created_s: Mapped[float]
+    sent_s: Mapped[float | None] = mapped_column(default=None)
+    reply: Mapped[bytes | None] = mapped_column(default=None)
