@@ -24,7 +24,7 @@ from .passwords import is_password, read_passwords
 _MODULE = "edgewright.controller.embedded_broker"  # amqtt imports its plugins by name, also when this file runs as __main__
 
 
-class PasswordPlugin(BaseAuthPlugin):
+class PasswordPlugin(BaseAuthPlugin):  # type: ignore[misc] # amqtt carries no types
     """Holds every login against the password file, which may change while the broker runs."""
 
     @dataclass
@@ -38,7 +38,7 @@ class PasswordPlugin(BaseAuthPlugin):
         return hashed is not None and is_password(session.password or "", hashed)
 
 
-class AccessPlugin(BaseTopicPlugin):
+class AccessPlugin(BaseTopicPlugin):  # type: ignore[misc] # see above
     """Applies the rules of `access`."""
 
     @dataclass

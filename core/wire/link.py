@@ -106,9 +106,11 @@ class Backoff:
 
 
 class Link:
-    """One client. `start` returns at once; the first connection is retried like every other."""
+    """One client. `start` returns at once; the first connection is retried like every other. `next_will` is asked once per connection."""
 
-    def __init__(self, options: LinkOptions, handler: LinkHandler, subscriptions: Sequence[tuple[str, int]], will: Will | None = None) -> None:
+    def __init__(
+        self, options: LinkOptions, handler: LinkHandler, subscriptions: Sequence[tuple[str, int]], next_will: Callable[[], Will] | None = None
+    ) -> None:
         self._options = options
         self._handler = handler
         self._subscriptions = list(subscriptions)
@@ -124,8 +126,8 @@ class Link:
         if options.tls is not None:
             certificate, key = options.tls.certificate, options.tls.key
             client.tls_set(str(options.tls.ca), str(certificate) if certificate else None, str(key) if key else None)
-        if will is not None:
-            client.will_set(will.topic, will.payload, qos=1, retain=True)
+        self._next_will = next_will
+        self._renew_will()
         client.on_socket_open = self._wrapped(_set_nodelay)
         client.on_connect = self._wrapped(self._on_connect)
         client.on_connect_fail = self._wrapped(self._on_connect_fail)
@@ -144,9 +146,9 @@ class Link:
 
     def stop(self) -> None:
         """Disconnect in order and end the thread; the will is not published."""
+        self._is_up = False
         self._client.disconnect()
         self._client.loop_stop()
-        self._is_up = False
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int | None:
         """Hand one message over; returns its id, or None when the link is down: nothing is queued behind the caller's back.
@@ -190,6 +192,7 @@ class Link:
         if not self._is_up:  # paho says it twice after a silent loss
             return
         self._is_up = False
+        self._renew_will()
         now = time.monotonic()
         if now - self._up_since >= YOUNG_S:
             self._backoff.reset()
@@ -202,6 +205,11 @@ class Link:
             message = f"the connection of {client_id!r} ended {CONTESTED_COUNT} times within {CONTESTED_WINDOW_S:g} s"
             self._handler.link_problem(Reason("client-id-contested", message, "Check that no other device uses this name", "rejected"))
         self._handler.link_down(str(code))
+
+    def _renew_will(self) -> None:
+        if self._next_will is not None:
+            will = self._next_will()
+            self._client.will_set(will.topic, will.payload, qos=1, retain=True)
 
     def _wait_longer(self) -> None:
         # paho doubles without jitter between these bounds; equal bounds make the delay ours.

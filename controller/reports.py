@@ -1,0 +1,123 @@
+"""What people and programs read of a fleet: views of the database. Nothing here changes anything."""
+
+from __future__ import annotations
+
+import msgspec
+from sqlalchemy import ColumnElement, Integer, literal_column, select
+
+from ..core.errors import Reason, Rejected
+from ..core.nearest import nearest_hint
+from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, Reported
+from .database import Database
+from .tables import CommandRow, Deployment, Device, EventRow, Target
+
+
+class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
+    """One device as it last was."""
+
+    name: str
+    online: bool
+    seen_s: float | None
+    session: int
+    capabilities: Capabilities | None
+    reported: Reported | None
+
+
+class TargetView(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment on one device; `state` is None until the device has said something."""
+
+    device: str
+    state: str | None
+    attempt: int
+    updated_s: float | None
+    reason: Reason | None
+    measurement: Measurement | None
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in TERMINAL_STATES
+
+
+class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """One deployment and where it stands."""
+
+    deployment: str
+    model: str
+    version: str
+    created_s: float
+    devices: tuple[TargetView, ...]
+
+
+class Reports:
+    """Reads; each method is one consistent look."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def devices(self) -> list[DeviceView]:
+        with self._database.reading() as session:
+            return [
+                DeviceView(
+                    name=row.name,
+                    online=row.online,
+                    seen_s=row.seen_s,
+                    session=row.session,
+                    capabilities=None if row.capabilities is None else msgspec.json.decode(row.capabilities, type=Capabilities),
+                    reported=None if row.reported is None else msgspec.json.decode(row.reported, type=Reported),
+                )
+                for row in session.scalars(select(Device).order_by(Device.name))
+            ]
+
+    def deployment(self, identity: str) -> DeploymentView:
+        """One deployment by its id, or ``latest``.
+
+        Raises:
+            Rejected: ``deployment-unknown``.
+        """
+        with self._database.reading() as session:
+            known = list(session.scalars(select(Deployment.id).order_by(Deployment.created_s)))
+            if identity == "latest" and known:
+                identity = known[-1]
+            row = session.get(Deployment, identity)
+            if row is None:
+                hint = nearest_hint(identity, known) if known else "Nothing was deployed yet"
+                raise Rejected("deployment-unknown", f"there is no deployment {identity!r}", hint)
+            targets = session.scalars(select(Target).where(Target.deployment == identity).order_by(Target.device))
+            return DeploymentView(
+                deployment=row.id,
+                model=row.model,
+                version=row.version,
+                created_s=row.created_s,
+                devices=tuple(_target(target) for target in targets),
+            )
+
+    def deployments(self) -> list[DeploymentView]:
+        with self._database.reading() as session:
+            identities = list(session.scalars(select(Deployment.id).order_by(Deployment.created_s)))
+        return [self.deployment(identity) for identity in identities]
+
+    def events(self, deployment: str | None = None, after: int = 0) -> list[tuple[int, Event]]:
+        """Events with row numbers above `after`, as they came in."""
+        row_number: ColumnElement[int] = literal_column("events.rowid", Integer)
+        query = select(row_number, EventRow.body).where(row_number > after).order_by(row_number)
+        if deployment is not None:
+            query = query.where(EventRow.deployment == deployment)
+        with self._database.reading() as session:
+            return [(number, msgspec.json.decode(body, type=Event)) for number, body in session.execute(query).tuples()]
+
+    def reply(self, command: str) -> bytes | None:
+        """The reply to a command as it came; None = none yet."""
+        with self._database.reading() as session:
+            row = session.get(CommandRow, command)
+            return row.reply if row is not None else None
+
+
+def _target(row: Target) -> TargetView:
+    return TargetView(
+        device=row.device,
+        state=row.state,
+        attempt=row.attempt,
+        updated_s=row.updated_s,
+        reason=None if row.reason is None else msgspec.json.decode(row.reason, type=Reason),
+        measurement=None if row.measurement is None else msgspec.json.decode(row.measurement, type=Measurement),
+    )
