@@ -1,0 +1,45 @@
+"""The daemon's entry: ``python -m edgewright.agent --config FILE``. ``edgewright agent run`` becomes this very process."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from ..core.errors import EdgewrightError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs until SIGTERM or SIGINT; exits 0 then, 1 with a one-line reason when it cannot start."""
+    parser = argparse.ArgumentParser(prog="python -m edgewright.agent", description="The Edgewright agent.")
+    parser.add_argument("--config", type=Path, required=True, help="the configuration file, agent.toml")
+    parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    from .answers import answer
+    from .config import config_from_toml
+    from .control import ControlServer
+    from .daemon import Daemon
+
+    try:
+        config = config_from_toml(options.config)
+        daemon = Daemon(config)
+        control = ControlServer(config.socket, daemon.post, lambda request: answer(daemon, request))
+    except EdgewrightError as error:
+        print(f"edgewright: {error.reason.line()} [{error.code}]", file=sys.stderr)
+        return 1
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: daemon.stop())
+    gc.freeze()  # what was loaded stays: collections need not walk it again
+    try:
+        daemon.run()
+    finally:
+        control.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""The windowed pull: asks for chunks, takes them in any order, asks again for what does not come. No I/O but the store's; no clock of its own.
+
+Rules:
+- at most `window` chunks are asked for and not there; the window grows by one per window that came whole and halves on a time-out
+  (additive increase, multiplicative decrease: Chiu and Jain 1989), between 1 and 20;
+- a chunk whose bytes do not have its hash is asked for again, at most `MAX_BAD` times; then the deployment is refused;
+- the time-out follows the measured answer time (RFC 6298 without its clock granularity) and never falls below the configured one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..core.artifact import Blob
+from ..core.errors import Rejected
+from ..core.wire.frames import Frame
+from .store import PartialBlob, Store
+
+MAX_WINDOW = 20
+MAX_BAD = 3
+MAX_UNKNOWN = 3
+MAX_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many chunks may be under way and how long one may take. Pure."""
+
+    window: float
+    timeout_s: float
+    minimum_s: float
+    _smooth_s: float = 0.0
+    _deviation_s: float = 0.0
+
+    @property
+    def chunks(self) -> int:
+        return int(self.window)
+
+    def arrived(self, seconds: float) -> None:
+        self.window = min(float(MAX_WINDOW), self.window + 1 / self.window)
+        if not self._smooth_s:
+            self._smooth_s, self._deviation_s = seconds, seconds / 2
+        else:
+            self._deviation_s += (abs(self._smooth_s - seconds) - self._deviation_s) / 4
+            self._smooth_s += (seconds - self._smooth_s) / 8
+        self.timeout_s = min(MAX_TIMEOUT_S, max(self.minimum_s, self._smooth_s + 4 * self._deviation_s))
+
+    def timed_out(self) -> None:
+        self.window = max(1.0, self.window / 2)
+        self.timeout_s = min(MAX_TIMEOUT_S, self.timeout_s * 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to ask the controller for; `ranges` are inclusive."""
+
+    digest: str
+    ranges: tuple[tuple[int, int], ...]
+    window: int
+
+
+@dataclass(slots=True)
+class Transfer:
+    """All blobs of one deployment, one after the other, chunk lists before what they list. Owned by the daemon's loop."""
+
+    store: Store
+    blobs: tuple[Blob, ...]
+    pace: Pace
+    partial: PartialBlob | None = None
+    finishing: PartialBlob | None = None
+    requests: int = 0
+    repeated: int = 0
+    _position: int = 0
+    _cursor: int = 0
+    _asked: dict[int, float] = field(default_factory=dict)
+    _bad: dict[int, int] = field(default_factory=dict)
+    _unknown: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self._position >= len(self.blobs)
+
+    @property
+    def bytes_total(self) -> int:
+        return sum(blob.size_bytes for blob in self.blobs)
+
+    @property
+    def bytes_done(self) -> int:
+        return sum(blob.size_bytes for blob in self.blobs[: self._position]) + (self.partial.have_bytes if self.partial else 0)
+
+    @property
+    def next_timeout_s(self) -> float | None:
+        """When the oldest request is overdue, on the caller's clock; None when nothing is asked for."""
+        return min(self._asked.values()) + self.pace.timeout_s if self._asked else None
+
+    def next_requests(self, now_s: float) -> Iterator[Request]:
+        """What to ask for now: new chunks within the window, and overdue ones again."""
+        if self.partial is None and not self._open_next():
+            return
+        assert self.partial is not None
+        overdue = [index for index, asked_s in self._asked.items() if now_s - asked_s >= self.pace.timeout_s]
+        if overdue:
+            self.pace.timed_out()
+            self.repeated += len(overdue)
+            for index in overdue:
+                del self._asked[index]
+            self._cursor = min(self._cursor, *overdue)
+        free = self.pace.chunks - len(self._asked)
+        # A request per chunk would double the messages: wait until half the window is free.
+        if free < max(1, self.pace.chunks // 2):
+            return
+        wanted = self._pick(free)
+        if wanted:
+            for index in wanted:
+                self._asked[index] = now_s
+            self.requests += 1
+            yield Request(self.partial.blob.digest, _ranges(wanted), len(wanted))
+
+    def _pick(self, count: int) -> list[int]:
+        assert self.partial is not None
+        wanted: list[int] = []
+        index = self._cursor
+        while index < self.partial.count and len(wanted) < count:
+            if not self.partial.has(index) and index not in self._asked:
+                wanted.append(index)
+            index += 1
+        self._cursor = index
+        return wanted
+
+    def take(self, frame: Frame, now_s: float) -> None:
+        """One received frame; what nobody asked for is ignored.
+
+        Raises:
+            Rejected: ``chunk-corrupt`` or ``blob-unknown``.
+            Unfit: ``disk-full``.
+        """
+        partial = self.partial
+        if partial is None or frame.digest != partial.blob.digest:
+            return
+        if frame.is_unknown:
+            self._refused()
+            return
+        if frame.index >= partial.count or partial.has(frame.index):
+            return
+        if not partial.add(frame.index, frame.data):
+            self._corrupt(frame.index)
+            return
+        asked_s = self._asked.pop(frame.index, None)
+        if asked_s is not None:
+            self.pace.arrived(now_s - asked_s)
+        self._unknown = 0
+        if partial.missing == 0:
+            self.finishing, self.partial = partial, None
+
+    def finished(self) -> None:
+        """The blob in `finishing` is in the store: go on with the next."""
+        self.finishing = None
+        self._position += 1
+
+    def forget_requests(self) -> None:
+        """The connection was lost, and with it every answer under way."""
+        self._asked.clear()
+        self._cursor = 0
+
+    def close(self) -> None:
+        for partial in (self.partial, self.finishing):
+            if partial is not None:
+                partial.close()
+        self.partial = self.finishing = None
+
+    def _open_next(self) -> bool:
+        """Open the next blob that is not in the store yet; False when all are, or one is being finished."""
+        if self.finishing is not None:
+            return False
+        while not self.is_complete and self.store.has(self.blobs[self._position]):
+            self._position += 1
+        if self.is_complete:
+            return False
+        self._asked, self._bad, self._cursor, self._unknown = {}, {}, 0, 0
+        partial = self.store.open_partial(self.blobs[self._position])
+        if partial.missing == 0:
+            self.finishing = partial
+            return False
+        self.partial = partial
+        return True
+
+    def _corrupt(self, index: int) -> None:
+        assert self.partial is not None
+        self._bad[index] = self._bad.get(index, 0) + 1
+        if self._bad[index] >= MAX_BAD:
+            message = f"chunk {index} of {self.partial.blob.digest[:12]}… came {MAX_BAD} times with bytes that do not have its hash"
+            raise Rejected("chunk-corrupt", message, "Check the controller's blob store, then send the deployment again")
+        self._asked.pop(index, None)
+        self._cursor = min(self._cursor, index)
+        self.repeated += 1
+
+    def _refused(self) -> None:
+        assert self.partial is not None
+        self._unknown += 1
+        if self._unknown >= MAX_UNKNOWN:
+            message = f"the controller does not have the blob {self.partial.blob.digest[:12]}…"
+            raise Rejected("blob-unknown", message, "Send the deployment again with edgewright fleet deploy")
+
+
+def _ranges(indices: list[int]) -> tuple[tuple[int, int], ...]:
+    """Runs of neighbouring indices, which are in order, as inclusive ranges."""
+    ranges: list[tuple[int, int]] = []
+    for index in indices:
+        if ranges and ranges[-1][1] == index - 1:
+            ranges[-1] = (ranges[-1][0], index)
+        else:
+            ranges.append((index, index))
+    return tuple(ranges)

@@ -1,0 +1,127 @@
+"""What to do next for one model. Pure: facts in, one action or None out. The daemon's loop asks again whenever something has changed.
+
+The plan compares what is wanted with what is, and never remembers: after a crash the same facts give the same action.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..core.errors import Reason
+from .deployment import Happening, is_open, is_undone_first
+from .journal import DeploymentRecord, ModelRecord
+from .slots import Slots
+
+Verb = Literal[
+    "start", "check", "download", "pause", "resume", "build", "gate", "stage", "activate", "probe", "watch", "undo", "end", "remove", "retry"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What to do; `happening` and `reason` say how a deployment ends, where it does."""
+
+    verb: Verb
+    happening: Happening | None = None
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the plan looks at. `runtime` names this device's runtimes and versions, empty while it is not known;
+    `is_goal_known` is false until a first goal came: nothing is removed before.
+    """
+
+    record: ModelRecord
+    slots: Slots
+    is_link_up: bool
+    is_download_free: bool
+    runtime: str
+    is_goal_known: bool = True
+    max_deadline_s: float = 7 * 86400.0
+
+
+_NEXT: dict[str, Verb] = {
+    "OFFERED": "check",
+    "VERIFIED": "build",
+    "OPTIMIZING": "build",
+    "MEASURED": "gate",
+    "GATED": "stage",
+    "STAGED": "activate",
+    "ACTIVATING": "probe",
+    "ROLLING_BACK": "undo",
+}
+
+
+def next_action(facts: Facts) -> Action | None:
+    """The one thing to do now; None = wait for something to change."""
+    deployment = facts.record.deployment
+    if deployment is None or not is_open(deployment.state):
+        return _for_closed(facts)
+    if deployment.state != "ROLLING_BACK":
+        ending = _ending(facts, deployment)
+        if ending is not None:
+            return ending
+    if deployment.state == "ACCEPTED":
+        return Action("download") if facts.is_download_free else None
+    if deployment.state == "DOWNLOADING":
+        return None if facts.is_link_up else Action("pause")
+    if deployment.state == "PAUSED":
+        return Action("resume") if facts.is_link_up else None
+    if deployment.state == "PROBATION":
+        return Action("watch")
+    return Action(_NEXT[deployment.state])
+
+
+def _for_closed(facts: Facts) -> Action | None:
+    record, deployment = facts.record, facts.record.deployment
+    if record.wanted is None:
+        return Action("remove") if facts.is_goal_known else None
+    if record.held:
+        return None
+    if deployment is None or deployment.order.deployment != record.wanted.deployment:
+        return Action("start")
+    if deployment.state != "SUCCEEDED":
+        return None
+    if facts.slots.active is None or facts.slots.active.deployment != deployment.order.deployment:
+        message = "its engine is not the active one any more"
+        return Action("retry", "retry", Reason("not-active", message, "The engine is built and activated again", "unfit"))
+    if facts.runtime and facts.runtime != deployment.runtime:
+        message = f"this device's runtime changed from {deployment.runtime or 'an unknown one'} to {facts.runtime}"
+        return Action("retry", "retry", Reason("runtime-changed", message, "The engine is built again", "unfit"))
+    return None
+
+
+def _ending(facts: Facts, deployment: DeploymentRecord) -> Action | None:
+    """Why an open deployment must not go on, if so. After activation that means undoing it."""
+    happening, reason = _why_end(facts, deployment)
+    if happening is None or reason is None:
+        return None
+    if is_undone_first(deployment.state):
+        return Action("undo", "roll_back", reason)
+    return Action("end", happening, reason)
+
+
+def _why_end(facts: Facts, deployment: DeploymentRecord) -> tuple[Happening | None, Reason | None]:
+    wanted = facts.record.wanted
+    if deployment.cancel is not None:
+        return "cancel", deployment.cancel
+    if wanted is None and facts.is_goal_known:
+        return "supersede", Reason("removed", "the model is no longer wanted on this device", "", "rejected")
+    if wanted is not None and wanted.deployment != deployment.order.deployment:
+        return "supersede", Reason("superseded", f"the newer deployment {wanted.deployment} takes its place", "", "rejected")
+    deadline_s = min(deployment.order.deadline_s, facts.max_deadline_s)
+    if deployment.elapsed_s > deadline_s:
+        message = f"it was not finished after {deadline_s:g} s"
+        return "time_out", Reason("deadline", message, "Allow more time, or look why it waits: edgewright agent explain", "unfit")
+    if is_undone_first(deployment.state) and facts.slots.reverted is not None:
+        return "roll_back", facts.slots.reverted
+    if deployment.state == "PROBATION" and not _is_running(facts.slots, deployment):
+        return "roll_back", Reason("trial-lost", "the engine on trial was taken out from outside the agent", "Send the deployment again", "unfit")
+    return None, None
+
+
+def _is_running(slots: Slots, deployment: DeploymentRecord) -> bool:
+    """On trial; or active already, when a crash came between the slots' confirmation and the journal's."""
+    return slots.running is not None and slots.running.folder == deployment.engine_folder

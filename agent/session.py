@@ -1,0 +1,131 @@
+"""The MQTT session: announces the device's whole state on every connect, and hands what arrives to the daemon's loop.
+
+Nothing is remembered here: what is published is a projection of the journal.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from .. import __version__
+from ..core.errors import EdgewrightError, Reason
+from ..core.wire.link import Link, LinkOptions, Will
+from ..core.wire.messages import Capabilities, Get, Message, Reported, Status, encode
+from ..core.wire.topics import RETAINED, Channel, topic
+from .inbox import Request
+
+log = logging.getLogger(__name__)
+
+SESSIONS_PER_START = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Where the loop takes things; all are called in the loop."""
+
+    up: Callable[[], None]
+    down: Callable[[], None]
+    desired: Callable[[bytes], None]
+    command: Callable[[bytes], None]
+    blob: Callable[[bytes], None]
+    published: Callable[[int], None]
+    problem: Callable[[Reason], None]
+
+
+class Session:
+    """One device's connection. `post` schedules a call in the daemon's loop."""
+
+    def __init__(
+        self, fleet: str, device: str, options: LinkOptions, boot_id: str, starts: int, arrivals: Arrivals, post: Callable[..., None]
+    ) -> None:
+        self._fleet = fleet
+        self._device = device
+        self._boot_id = boot_id
+        self._arrivals = arrivals
+        self._post = post
+        self.number = starts * SESSIONS_PER_START
+        self._topics = {topic(fleet, device, "desired"): arrivals.desired, topic(fleet, device, "command"): arrivals.command}
+        self._blob_topic = topic(fleet, device, "blob")
+        subscriptions = [(name, 1) for name in self._topics] + [(self._blob_topic, 0)]
+        self._link = Link(options, self, subscriptions, self._next_will)
+
+    def start(self) -> None:
+        self._link.start()
+
+    def stop(self) -> None:
+        """Say goodbye, then disconnect: the will is for those who cannot."""
+        self._publish("status", self._status(online=False))
+        self._link.stop()
+
+    @property
+    def is_connected(self) -> bool:
+        return self._link.is_connected
+
+    def _status(self, *, online: bool) -> Status:
+        return Status(fleet=self._fleet, device=self._device, online=online, boot_id=self._boot_id, session=self.number, agent_version=__version__)
+
+    def _next_will(self) -> Will:
+        """Each connection has a number of its own, so that the will of a dead one cannot mark a newer one dead."""
+        self.number += 1
+        return Will(topic(self._fleet, self._device, "status"), encode(self._status(online=False)))
+
+    # --- in the loop ---
+
+    def announce(self, capabilities: Capabilities | None, reported: Reported) -> None:
+        """Everything that is retained, after a connect."""
+        self._publish("status", self._status(online=True))
+        if capabilities is not None:
+            self._publish("capabilities", capabilities)
+        self.report(reported)
+
+    def report(self, reported: Reported) -> None:
+        """The device's truth. Too long for one message, it goes without measurements: those have gone as events."""
+        try:
+            self._publish("reported", reported)
+        except EdgewrightError as error:
+            if error.code != "message-too-large":
+                raise
+            models = {name: msgspec.structs.replace(report, measurement=None) for name, report in reported.models.items()}
+            self._publish("reported", msgspec.structs.replace(reported, models=models))
+
+    def publish(self, channel: Channel, message: Message) -> int | None:
+        return self._publish(channel, message)
+
+    def publish_event(self, payload: bytes) -> int | None:
+        return self._link.publish(topic(self._fleet, self._device, "event"), payload, qos=1)
+
+    def ask(self, request: Request) -> bool:
+        """Send one request for chunks; False when the link is down."""
+        get = Get(fleet=self._fleet, device=self._device, digest=request.digest, ranges=request.ranges, window=request.window)
+        return self._link.publish(topic(self._fleet, self._device, "get"), encode(get), qos=0) is not None
+
+    def _publish(self, channel: Channel, message: Any) -> int | None:
+        qos = 0 if channel == "telemetry" else 1
+        return self._link.publish(topic(self._fleet, self._device, channel), encode(message), qos=qos, retain=channel in RETAINED)
+
+    # --- LinkHandler, on paho's thread: everything is only posted ---
+
+    def link_up(self) -> None:
+        self._post(self._arrivals.up)
+
+    def link_down(self, reason: str) -> None:
+        log.warning("The connection to the broker ended: %s", reason)
+        self._post(self._arrivals.down)
+
+    def link_message(self, topic: str, payload: bytes) -> None:
+        if topic == self._blob_topic:
+            self._post(self._arrivals.blob, payload)
+        elif topic in self._topics and payload:
+            self._post(self._topics[topic], payload)
+
+    def link_published(self, message_id: int) -> None:
+        self._post(self._arrivals.published, message_id)
+
+    def link_problem(self, reason: Reason) -> None:
+        log.error("%s", reason.line())
+        self._post(self._arrivals.problem, reason)

@@ -1,0 +1,163 @@
+"""The device's blobs: whole ones by digest, partial ones with a bitmap of the chunks that are there.
+
+``blobs/DIGEST`` is complete and verified. ``partial/DIGEST`` is written in place, ``partial/DIGEST.map`` has a bit per chunk, set after the
+chunk's bytes. A bit is believed only after its chunk was hashed again: a power cut may keep the bit and lose the bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.artifact import Artifact, Blob, chunk_hashes
+from ..core.digest import digest_of_file
+from ..core.errors import Rejected, Unfit
+from ..core.files import disk_errors, move_durably, remove_leftovers
+from ..core.wire.frames import CHUNK_BYTES, chunk_count, chunk_size_bytes
+
+
+class Store:
+    """Owns ``blobs/`` and ``partial/`` of the state folder."""
+
+    def __init__(self, state: Path) -> None:
+        self._blobs = state / "blobs"
+        self._partial = state / "partial"
+        for folder in (self._blobs, self._partial):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
+
+    def path(self, digest: str) -> Path:
+        return self._blobs / digest
+
+    def has(self, blob: Blob) -> bool:
+        path = self.path(blob.digest)
+        return path.is_file() and path.stat().st_size == blob.size_bytes
+
+    def open_partial(self, blob: Blob) -> PartialBlob:
+        """A blob to be filled; what an earlier run has left is taken up again.
+
+        Raises:
+            Unfit: ``disk-full``.
+        """
+        hashes: tuple[bytes, ...] = (bytes.fromhex(blob.digest),)
+        if blob.chunks is not None:
+            hashes = chunk_hashes(self.path(blob.chunks.digest).read_bytes())
+        return PartialBlob(self._partial / blob.digest, self.path(blob.digest), blob, hashes)
+
+    def keep_only(self, digests: Iterable[str]) -> int:
+        """Delete everything else; returns the bytes that were freed."""
+        wanted = set(digests)
+        freed = 0
+        for folder in (self._blobs, self._partial):
+            for path in folder.iterdir():
+                if path.name.removesuffix(".map") not in wanted:
+                    freed += path.stat().st_size
+                    path.unlink(missing_ok=True)
+        return freed
+
+    def lay_out(self, artifact: Artifact, folder: Path) -> None:
+        """Make `folder` hold the artifact's files under their names, as hard links.
+
+        Raises:
+            Unfit: ``blob-missing`` when a blob has gone.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, blob in artifact.files.items():
+            target = folder / name
+            target.unlink(missing_ok=True)
+            try:
+                target.hardlink_to(self.path(blob.digest))
+            except FileNotFoundError as error:
+                raise Unfit("blob-missing", f"the downloaded file {name} has gone", "Send the deployment again") from error
+
+
+class PartialBlob:
+    """One blob on its way. Chunks are verified before they are written."""
+
+    def __init__(self, path: Path, target: Path, blob: Blob, hashes: tuple[bytes, ...]) -> None:
+        self.blob = blob
+        self._path = path
+        self._map_path = path.with_name(path.name + ".map")
+        self._target = target
+        self._hashes = hashes
+        self.count = chunk_count(blob.size_bytes)
+        self._have = bytearray(-(-self.count // 8))
+        self.missing = self.count
+        self.is_handed_over = False
+        with disk_errors(path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._file = os.open(path, flags, 0o600)
+            self._map = os.open(self._map_path, flags, 0o600)
+            self._take_up()
+
+    def _take_up(self) -> None:
+        marked = os.pread(self._map, len(self._have), 0)
+        for index in range(min(self.count, len(marked) * 8)):
+            if marked[index // 8] >> index % 8 & 1:
+                data = os.pread(self._file, chunk_size_bytes(self.blob.size_bytes, index), index * CHUNK_BYTES)
+                if hashlib.sha256(data).digest() == self._hashes[index]:
+                    self._have[index // 8] |= 1 << index % 8
+                    self.missing -= 1
+        os.ftruncate(self._map, 0)
+        os.pwrite(self._map, self._have, 0)
+
+    def has(self, index: int) -> bool:
+        return bool(self._have[index // 8] >> index % 8 & 1)
+
+    def add(self, index: int, data: memoryview) -> bool:
+        """Write one chunk; False when its bytes are not what the artifact's hash says.
+
+        Raises:
+            Unfit: ``disk-full``.
+        """
+        if len(data) != chunk_size_bytes(self.blob.size_bytes, index) or hashlib.sha256(data).digest() != self._hashes[index]:
+            return False
+        if self.has(index):
+            return True
+        with disk_errors(self._path):
+            _write_all(self._file, data, index * CHUNK_BYTES)
+            self._have[index // 8] |= 1 << index % 8
+            os.pwrite(self._map, self._have[index // 8 : index // 8 + 1], index // 8)
+        self.missing -= 1
+        return True
+
+    @property
+    def have_bytes(self) -> int:
+        last = self.count - 1
+        short = CHUNK_BYTES - chunk_size_bytes(self.blob.size_bytes, last) if self.count and self.has(last) else 0
+        return (self.count - self.missing) * CHUNK_BYTES - short
+
+    def finish(self) -> None:
+        """Bring a complete blob to disk under its digest. Reads it whole: may run on another thread.
+
+        Raises:
+            Rejected: ``digest-mismatch`` when the chunks are right and the whole is not: the artifact contradicts itself.
+        """
+        with disk_errors(self._path):
+            os.fsync(self._file)
+        if digest_of_file(self._path) != self.blob.digest:
+            self.discard()
+            message = f"the blob {self.blob.digest[:12]}… does not have its digest although every chunk fits"
+            raise Rejected("digest-mismatch", message, "Build the deployment again with edgewright fleet deploy")
+        self.close()
+        move_durably(self._path, self._target)
+        self._map_path.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        self.close()
+        self._path.unlink(missing_ok=True)
+        self._map_path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        for descriptor in (self._file, self._map):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._map = -1
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(descriptor, data, offset)
+        data, offset = data[written:], offset + written
