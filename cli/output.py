@@ -121,13 +121,18 @@ def candidate_rows(candidates: tuple[Candidate, ...], chosen: Candidate | None) 
 CANDIDATE_COLUMNS = ["engine", "size", "top-1", "agreement", "SQNR", "p50", "p99", "throughput", "energy"]
 
 
+WIDE = 200
+
+
 def print_table(columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
+    """A table on stdout. A file or a pipe gets it at full width; a terminal folds what does not fit."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0)
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
