@@ -58,7 +58,7 @@ class AccessPlugin(BaseTopicPlugin):  # type: ignore[misc] # see above
 def configuration(port: int, fleet: str, passwords: Path) -> dict[str, Any]:
     return {
         "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}", "max_connections": 1000}},
-        "timeout-disconnect-delay": 2,
+        "timeout_disconnect_delay": 2,
         "plugins": {
             f"{_MODULE}.PasswordPlugin": {"path": str(passwords)},
             f"{_MODULE}.AccessPlugin": {"fleet": fleet},

@@ -60,7 +60,7 @@ class Processes:
         return self._logs / f"{name}.log"
 
     def wait_for_line(self, name: str, *, timeout_s: float) -> dict[str, object]:
-        """The first line of stdout of `name`, a JSON object: what a server prints when it is ready.
+        """The first line of stdout of `name`, a JSON object: what a server prints when it is ready and goes on running.
 
         Raises:
             Faulty: ``demo-process-died`` or ``demo-process-silent``, with the end of its log.
@@ -68,11 +68,12 @@ class Processes:
         process = dict(self._running)[name]
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
+            has_ended = process.poll() is not None
             text = self.output(name).read_text(encoding="utf-8")
-            if "\n" in text:
+            if "\n" in text and not has_ended:
                 line: dict[str, object] = json.loads(text.partition("\n")[0])
                 return line
-            if process.poll() is not None:
+            if has_ended:
                 raise Faulty("demo-process-died", f"{name} ended with {process.returncode}: {self.last_words(name)}", "Read its log")
             time.sleep(0.05)
         raise Faulty("demo-process-silent", f"{name} was not ready after {timeout_s:.0f} s: {self.last_words(name)}", "Try again")
