@@ -39,6 +39,11 @@ class ModelRunner:
         return self._manifest
 
     @property
+    def folder(self) -> Path:
+        """Where what is loaded now lies: the engine, its card, its manifest."""
+        return self._link.parent / self._target
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         return self._opened.inputs
 
