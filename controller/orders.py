@@ -85,7 +85,7 @@ class Orders:
             sequence=device.sequence,
             issued_s=now_s,
             expires_s=now_s + DESIRED_LIFE_S,
-            models={model: msgspec.json.decode(body, type=Order) for model, body in session.execute(query).tuples()},
+            models={model: msgspec.json.decode(body, type=Order) for model, body in session.execute(query)},
         )
 
     def command(self, device: str, verb: str, *, deployment: str | None, model: str | None, now_s: float) -> str:
@@ -112,7 +112,7 @@ class Orders:
     def all_desired(self) -> list[tuple[str, bytes]]:
         """Every device's last signed goal, to be published again after a reconnect."""
         with self._database.reading() as session:
-            rows = session.execute(select(Device.name, Device.desired).where(Device.desired.is_not(None))).tuples()
+            rows = session.execute(select(Device.name, Device.desired).where(Device.desired.is_not(None)))
             return [(name, desired) for name, desired in rows if desired is not None]
 
     def sign_commands(self, sign: Sign, now_s: float) -> list[tuple[str, bytes]]:

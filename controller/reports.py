@@ -103,7 +103,7 @@ class Reports:
         if deployment is not None:
             query = query.where(EventRow.deployment == deployment)
         with self._database.reading() as session:
-            return [(number, msgspec.json.decode(body, type=Event)) for number, body in session.execute(query).tuples()]
+            return [(number, msgspec.json.decode(body, type=Event)) for number, body in session.execute(query)]
 
     def reply(self, command: str) -> bytes | None:
         """The reply to a command as it came; None = none yet."""
