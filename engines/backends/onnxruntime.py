@@ -161,8 +161,10 @@ def _wanted_provider(options: BuildOptions, available: list[str]) -> str:
 def load_error(name: str, error: Exception) -> EdgewrightError:
     """What a failed load means, by ONNX Runtime's own words."""
     text = _first_line(error)
-    operator = re.search(r"implementation for (\S+?)\((\d+)\) node with name '([^']*)'", text) or re.search(
-        r"(\S+?)\((-?\d+)\) is not a registered function/op", text
+    operator = (
+        re.search(r"implementation for (\S+?)\((\d+)\) node with name '([^']*)'", text)
+        or re.search(r"(\S+?)\((-?\d+)\) is not a registered function/op", text)
+        or re.search(r"No Op registered for (\S+) with domain_version of (\d+)", text)
     )
     if operator is not None:
         message = f"ONNX Runtime has no operator {operator[1]} of version {operator[2]}: {text}"
