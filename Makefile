@@ -27,11 +27,11 @@ $(VENV)/.venv:
 	touch $@
 
 $(VENV)/.run: $(VENV)/.venv setup.cfg
-	$(BIN)/python -m pip install --quiet --editable '.[images,controller]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[images,controller]'
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.venv setup.cfg
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.run
 
 clean:

@@ -10,7 +10,8 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,12 +52,13 @@ class ControlServer:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            self._socket.bind(str(path))
+            with _address(path) as address:
+                self._socket.bind(address)
             path.chmod(0o660)
             self._socket.listen(8)
         except OSError as error:
             message = f"the control socket {path} cannot be made: {error}"
-            raise Unfit("socket-unusable", message, "Correct paths.socket (at most 107 bytes), or the folder's owner") from error
+            raise Unfit("socket-unusable", message, "Correct paths.socket, or the folder's owner") from error
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
 
@@ -128,7 +130,8 @@ def ask_agent(path: Path, request: ControlRequest) -> Any:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
             client.settimeout(ANSWER_S + 5)
-            client.connect(str(path))
+            with _address(path) as address:
+                client.connect(address)
             client.sendall(msgspec.json.encode(request) + b"\n")
             while piece := client.recv(1 << 16):
                 data += piece
@@ -141,3 +144,13 @@ def ask_agent(path: Path, request: ControlRequest) -> Any:
     if answer.error is not None:
         raise error_from_reason(answer.error)
     return msgspec.json.decode(answer.ok)
+
+
+@contextmanager
+def _address(path: Path) -> Iterator[str]:
+    """`path` as a socket address, which may have 107 bytes only: by way of its folder's descriptor it fits however deep it lies."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -131,7 +131,6 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         yield prepare_out(keep)
         return
-    # A short path: the agents' control sockets may have 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="edgewright-demo-"))
     try:
         yield folder
