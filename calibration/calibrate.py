@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..core.card import ModelCard
 from ..core.dataset import Dataset
 from ..core.digest import digest_of_file
 from ..core.errors import Rejected
 from ..core.files import write_atomic
-from .collect import Observed, observe
+from .bias import channel_axes, corrected_weights
+from .collect import Observed, Watch, observe
 from .dialects import onnxruntime_dialect
 from .graph import Graph
 from .normalize import normalized_model
@@ -33,7 +34,7 @@ MODEL_NAME = "model.int8.onnx"
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
-    """How to calibrate. `threads` 0 = all cores; `batch` is used where the model leaves it free."""
+    """How to calibrate. `repair` corrects biases; `threads` 0 = all cores; `batch` is used where the model leaves it free."""
 
     method: MethodName = "auto"
     repair: bool = True
@@ -49,7 +50,6 @@ class Calibration:
     tensorrt: Path | None
     tensorrt_cache: Path | None
     table: Path
-    table_digest: str
     method: str
     images: int
     seconds: float
@@ -88,9 +88,8 @@ def calibrate(
         raise Rejected("nothing-to-quantise", f"no layer of {model.name} can be quantised: {reasons}", "Deploy it with recipe = none")
     observed = observe(
         normalized.model,
-        plan.observed,
+        Watch(plan.observed, method in NEEDS_HISTOGRAM, channel_axes(plan) if options.repair else {}),
         dataset,
-        with_histograms=method in NEEDS_HISTOGRAM,
         threads=options.threads,
         batch=options.batch,
         progress=lambda share: progress(0.05 + 0.85 * share, f"observed {int(share * dataset.samples)} of {dataset.samples} samples"),
@@ -98,8 +97,9 @@ def calibrate(
     )
     table = _table(digest_of_file(model), plan, observed, method)
     progress(0.92, "writing the INT8 model")
-    written = QdqWriter(graph, plan, table, onnxruntime_dialect()).write()
-    write_atomic(out / MODEL_NAME, written.SerializeToString())
+    writer = QdqWriter(graph, plan, table, onnxruntime_dialect())
+    writer.weights.update(corrected_weights(writer, observed.means))
+    write_atomic(out / MODEL_NAME, writer.write().SerializeToString())
     table.save(out / TABLE_NAME)
     progress(1.0, "calibrated")
     return Calibration(
@@ -107,7 +107,6 @@ def calibrate(
         tensorrt=None,
         tensorrt_cache=None,
         table=out / TABLE_NAME,
-        table_digest=table.digest,
         method=method,
         images=observed.samples,
         seconds=time.monotonic() - started,
@@ -131,7 +130,7 @@ def _warnings(observed: Observed) -> list[str]:
     found: list[str] = []
     if observed.samples < 32:
         found.append(f"only {observed.samples} samples: ranges may be too narrow; a few hundred calibrate well")
-    constant: list[Any] = [name for name, seen in observed.extremes.items() if seen.low == seen.high]
+    constant = [name for name, seen in observed.extremes.items() if seen.low >= seen.high]
     if constant:
         found.append(f"{len(constant)} tensors never changed, {constant[0]!r} among them: the samples or the model may be degenerate")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -49,18 +50,17 @@ class Graph:
     @cached_property
     def captured(self) -> set[str]:
         """Names that nested graphs may read: never renamed or quantised."""
-        return {
-            name
-            for node in self.model.graph.node
-            for attribute in node.attribute
-            if attribute.type == onnx.AttributeProto.GRAPH
-            for inner in attribute.g.node
-            for name in inner.input
-        }
+        return captured_names(self.model.graph)
+
+    @cached_property
+    def names(self) -> set[str]:
+        """Every name of a tensor, nested graphs included."""
+        names = {name for node in self.model.graph.node for name in (*node.input, *node.output)}
+        return names | set(self.inputs) | self.outputs | set(self.initializers) | self.captured
 
     @cached_property
     def float_tensors(self) -> set[str]:
-        """Tensors known to be float32; with unknown ones left out."""
+        """Tensors known to be float32; of unknown ones none."""
         values = (*self.model.graph.value_info, *self.model.graph.input, *self.model.graph.output)
         return {value.name for value in values if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
 
@@ -99,3 +99,22 @@ def clip_bounds(graph: Graph, node: Any) -> tuple[float, float] | None:
             return None
         bounds.append(float(np.asarray(value).reshape(-1)[0]))
     return bounds[0], bounds[1]
+
+
+def nested_graphs(graph: Any) -> Iterator[Any]:
+    """The graphs directly inside the nodes of `graph` (If, Loop, Scan)."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield attribute.g
+            yield from attribute.graphs
+
+
+def captured_names(graph: Any) -> set[str]:
+    """What nested graphs, however deep, read by name; names of their own among them."""
+    names: set[str] = set()
+    for inner in nested_graphs(graph):
+        names.update(name for node in inner.node for name in node.input)
+        names.update(value.name for value in inner.output)
+        names |= captured_names(inner)
+    return names

@@ -1,8 +1,10 @@
 """Brings any ONNX model into the one form that the rest of this layer works on.
 
 After `normalized_model`:
-- float32 throughout, opset 13 … 21, no weights among the inputs;
-- constants are initializers, Identity and Dropout are gone, batch norms are folded into the convolution before them;
+- float32 throughout, opset 13 … 23, no weights among the inputs;
+- constants are initializers, reshaped and transposed ones too;
+- Identity and Dropout are gone, batch norms are folded into the convolution before them;
+- every node has a name of its own;
 - shapes are inferred.
 
 The graph's inputs and outputs keep their names and shapes; float16 ones become float32, which is said in the notes.
@@ -17,13 +19,16 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from ..core.errors import Rejected
-from ..engines.model import read_model
+from ..engines.model import first_line, read_model
+from .graph import captured_names
 
 MIN_OPSET = 13
 TARGET_OPSET = 17
-MAX_OPSET = 21
+MAX_OPSET = 23
+_SHAPES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +54,16 @@ def normalized_model(path: Path) -> Normalized:
     graph = model.graph
     _constants_to_initializers(graph)
     _remove_identities(graph)
+    _fold_shapes(model)
     _fold_batch_norms(graph)
     _remove_unused(graph)
     _drop_weights_from_inputs(graph)
+    _name_nodes(graph)
     del graph.value_info[:]
     try:
         model = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError) as error:
-        notes.append(f"shapes could not be inferred: {str(error).splitlines()[0]}")
+        notes.append(f"shapes could not be inferred: {first_line(error)}")
     return Normalized(model, tuple(notes))
 
 
@@ -108,7 +115,7 @@ def _at_opset(model: Any, name: str, notes: list[str]) -> Any:
     try:
         converted = onnx.version_converter.convert_version(model, TARGET_OPSET)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         hint = f"Export the model again with opset {TARGET_OPSET}"
         raise Rejected("model-too-old", f"{name} uses opset {opset}, which cannot be converted: {reason}", hint) from error
     converted.ir_version = max(converted.ir_version, 8)
@@ -119,42 +126,72 @@ def _at_opset(model: Any, name: str, notes: list[str]) -> Any:
 def _constants_to_initializers(graph: Any) -> None:
     kept = []
     for node in graph.node:
-        value = next((attribute for attribute in node.attribute if attribute.name == "value"), None)
-        if node.op_type != "Constant" or value is None:
+        value = _constant_value(node) if node.op_type == "Constant" else None
+        if value is None:
             kept.append(node)
             continue
         tensor = TensorProto()
-        tensor.CopyFrom(value.t)
+        tensor.CopyFrom(value)
         tensor.name = node.output[0]
         graph.initializer.append(tensor)
     del graph.node[:]
     graph.node.extend(kept)
 
 
+def _constant_value(node: Any) -> Any | None:
+    """The tensor of a Constant node; None for text and sparse ones."""
+    attribute = node.attribute[0]
+    if attribute.name == "value":
+        return attribute.t
+    kind = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}.get(attribute.name)
+    return None if kind is None else numpy_helper.from_array(np.asarray(onnx.helper.get_attribute_value(attribute), kind))
+
+
+def _fold_shapes(model: Any) -> None:
+    """Replace constants that are only given another shape by what comes out: exporters write weights so, and hide that they are constant."""
+    graph = model.graph
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    fixed = {value.name for value in graph.output}
+    kept = []
+    for node in graph.node:
+        if node.op_type not in _SHAPES or node.output[0] in fixed or not all(name in weights for name in node.input):
+            kept.append(node)
+            continue
+        values = {name: numpy_helper.to_array(weights[name]) for name in node.input}
+        folded: Any = ReferenceEvaluator(node, opsets=opsets).run(None, values)
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(folded[0]), node.output[0]))
+        weights[node.output[0]] = graph.initializer[-1]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _name_nodes(graph: Any) -> None:
+    """Exporters leave names empty or use one twice; the name of a node's first output occurs once."""
+    seen: set[str] = set()
+    for node in graph.node:
+        wanted = node.name if node.name and node.name not in seen else node.output[0]
+        while wanted in seen:
+            wanted += "_"
+        node.name = wanted
+        seen.add(wanted)
+
+
 def _remove_identities(graph: Any) -> None:
-    """Bypass Identity and (at inference) Dropout, except where they alone name a graph output."""
-    outputs = {value.name for value in graph.output}
+    """Bypass Identity and (at inference) Dropout, except where they alone name a graph output or a nested graph reads them by name."""
+    fixed = {value.name for value in graph.output} | captured_names(graph)
     renamed: dict[str, str] = {}
     kept = []
     for node in graph.node:
         for position, name in enumerate(node.input):
             node.input[position] = renamed.get(name, name)
         is_bypass = node.op_type == "Identity" or (node.op_type == "Dropout" and not any(node.output[1:]))
-        if is_bypass and node.output[0] not in outputs and not _has_subgraph_user(graph, node.output[0]):
+        if is_bypass and node.output[0] not in fixed:
             renamed[node.output[0]] = node.input[0]
         else:
             kept.append(node)
     del graph.node[:]
     graph.node.extend(kept)
-
-
-def _has_subgraph_user(graph: Any, name: str) -> bool:
-    """Whether a nested graph (If, Loop) captures `name`, which renaming would not reach."""
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH and any(name in inner.input for inner in attribute.g.node):
-                return True
-    return False
 
 
 def _fold_batch_norms(graph: Any) -> None:
@@ -164,16 +201,18 @@ def _fold_batch_norms(graph: Any) -> None:
     for node in graph.node:
         for name in node.input:
             users[name] = users.get(name, 0) + 1
-    outputs = {value.name for value in graph.output}
+    fixed = {value.name for value in graph.output} | captured_names(graph)
     producers = {output: node for node in graph.node for output in node.output}
     folded = set()
     for index, node in enumerate(graph.node):
         before = producers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
-        if before is None or before.op_type != "Conv" or users[node.input[0]] != 1 or node.input[0] in outputs:
+        if before is None or before.op_type != "Conv" or users[node.input[0]] != 1 or node.input[0] in fixed:
+            continue
+        if any(attribute.name == "training_mode" and attribute.i for attribute in node.attribute):
             continue
         if not all(name in weights for name in (*node.input[1:5], *before.input[1:])) or any(node.output[1:]):
             continue
-        if any(users[name] != 1 for name in before.input[1:]):
+        if any(users[name] != 1 or name in fixed for name in before.input[1:]):
             continue
         _fold_one(graph, node, before, weights)
         producers[before.output[0]] = before
@@ -203,12 +242,7 @@ def _fold_one(graph: Any, norm: Any, conv: Any, weights: dict[str, Any]) -> None
 
 
 def _remove_unused(graph: Any) -> None:
-    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                used |= {name for inner in attribute.g.node for name in inner.input}
-                used |= {value.name for value in attribute.g.output}
+    used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output} | captured_names(graph)
     kept = [tensor for tensor in graph.initializer if tensor.name in used]
     if len(kept) != len(graph.initializer):
         del graph.initializer[:]

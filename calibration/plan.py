@@ -71,8 +71,8 @@ class Plan:
 
 
 def node_name(node: Any) -> str:
-    """The name of `node`, or its first output: exporters leave names empty."""
-    name: str = node.name or node.output[0]
+    """The name of `node`, which normalising made its own."""
+    name: str = node.name
     return name
 
 

@@ -53,11 +53,13 @@ class QdqWriter:
     _nodes: list[Any] = field(default_factory=list)
     _initializers: list[Any] = field(default_factory=list)
     _renamed: dict[str, str] = field(default_factory=dict)
+    _taken: set[str] = field(default_factory=set)
 
     def write(self) -> Any:
         """The Q/DQ model, with the inputs and outputs of the original."""
         layers = {layer.node: layer for layer in self.plan.layers}
         tensors = set(self.plan.tensors)
+        self._taken.update(self.graph.names)
         for name in self.graph.inputs:
             if name in tensors:
                 self._pair(name, name)
@@ -76,58 +78,54 @@ class QdqWriter:
             copy.input[position] = self._renamed.get(name, name)
         if layer is not None:
             self._write_weights(copy, layer)
-        made = [name for name in node.output if name in tensors]
-        for position, name in enumerate(copy.output):
-            if name in tensors and name in self.graph.outputs:
+        sources = {}
+        for position, name in enumerate(node.output):
+            if name in tensors:
                 # The graph's output keeps its name on the dequantised value.
-                copy.output[position] = f"{name}/float"
+                sources[name] = self._new(f"{name}/float") if name in self.graph.outputs else name
+                copy.output[position] = sources[name]
         self._nodes.append(copy)
-        for name in made:
-            self._pair(f"{name}/float" if name in self.graph.outputs else name, name)
+        for name, source in sources.items():
+            self._pair(source, name)
 
     def _pair(self, source: str, tensor: str) -> None:
         """Quantise `source` and dequantise it again; every reader of `tensor` reads the result."""
         scale, zero = self.activation_scale(tensor)
         kind = np.uint8 if self.dialect.is_unsigned else np.int8
-        scale_name, zero_name = f"{tensor}/scale", f"{tensor}/zero"
-        self._constant(scale_name, np.asarray(scale, np.float32))
-        self._constant(zero_name, np.asarray(zero, kind))
-        result = tensor if tensor in self.graph.outputs else f"{tensor}/dq"
-        self._nodes.append(helper.make_node("QuantizeLinear", [source, scale_name, zero_name], [f"{tensor}/q"], f"{tensor}/quantize"))
-        self._nodes.append(helper.make_node("DequantizeLinear", [f"{tensor}/q", scale_name, zero_name], [result], f"{tensor}/dequantize"))
+        codes = self._constant(f"{tensor}/scale", np.asarray(scale, np.float32)), self._constant(f"{tensor}/zero", np.asarray(zero, kind))
+        quantized = self._new(f"{tensor}/q")
+        result = tensor if source != tensor and tensor in self.graph.outputs else self._new(f"{tensor}/dq")
+        self._nodes.append(helper.make_node("QuantizeLinear", [source, *codes], [quantized], f"{tensor}/quantize"))
+        self._nodes.append(helper.make_node("DequantizeLinear", [quantized, *codes], [result], f"{tensor}/dequantize"))
         self._renamed[tensor] = result
 
     def _write_weights(self, node: Any, layer: Layer) -> None:
         coded = self.weights.get(layer.node) or self.round_to_nearest(layer)
-        base = f"{layer.node}/weight"
-        self._constant(f"{base}/scale", coded.scales)
-        self._constant(f"{base}/zero", np.zeros(len(coded.scales), np.int8))
-        self._constant(f"{base}/q", coded.codes)
-        self._nodes.append(
-            helper.make_node(
-                "DequantizeLinear", [f"{base}/q", f"{base}/scale", f"{base}/zero"], [f"{base}/dq"], f"{base}/dequantize", axis=layer.axis
-            )
-        )
-        node.input[1] = f"{base}/dq"
+        node.input[1] = self._dequantized(f"{layer.node}/weight", coded.codes, coded.scales, layer.axis)
         if coded.bias is not None and layer.op != "MatMul":
-            self._write_bias(node, layer, coded)
+            bias = self._written_bias(layer, coded.bias, coded.scales)
+            if len(node.input) < 3:
+                node.input.append(bias)
+            node.input[2] = bias
 
-    def _write_bias(self, node: Any, layer: Layer, coded: WeightCodes) -> None:
+    def _written_bias(self, layer: Layer, bias: Floats, weight_scales: Floats) -> str:
         name = f"{layer.node}/bias"
-        assert coded.bias is not None
-        if len(node.input) < 3:
-            node.input.append(name)
-        node.input[2] = name
         if not self.dialect.quantizes_bias:
-            self._constant(name, coded.bias.astype(np.float32))
-            return
-        scale = bias_scale(self.activation_scale(layer.source)[0], coded.scales)
-        codes = np.clip(np.rint(coded.bias.astype(np.float64) / scale), -(2**31) + 1, 2**31 - 1).astype(np.int32)
-        self._constant(f"{name}/q", codes)
-        self._constant(f"{name}/scale", scale)
-        self._constant(f"{name}/zero", np.zeros(len(codes), np.int32))
-        inputs = [f"{name}/q", f"{name}/scale", f"{name}/zero"]
-        self._nodes.append(helper.make_node("DequantizeLinear", inputs, [name], f"{name}/dequantize", axis=0))
+            return self._constant(name, bias.astype(np.float32))
+        scales = bias_scale(self.activation_scale(layer.source)[0], weight_scales)
+        codes = np.clip(np.rint(bias.astype(np.float64) / scales), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+        return self._dequantized(name, codes, scales, 0)
+
+    def _dequantized(self, name: str, codes: npt.NDArray[Any], scales: Floats, axis: int) -> str:
+        """Constant codes with a scale per slice along `axis`; returns the name of their real values."""
+        inputs = [
+            self._constant(f"{name}/q", codes),
+            self._constant(f"{name}/scale", scales),
+            self._constant(f"{name}/zero", np.zeros(len(scales), codes.dtype)),
+        ]
+        result = self._new(f"{name}/dq")
+        self._nodes.append(helper.make_node("DequantizeLinear", inputs, [result], f"{name}/dequantize", axis=axis))
+        return result
 
     def round_to_nearest(self, layer: Layer) -> WeightCodes:
         """The layer's weights rounded to the nearest code; its bias as it is (zeros where a Conv has none and the dialect quantises it)."""
@@ -139,8 +137,17 @@ class QdqWriter:
         scales = large_enough_for_bias(scales, values, self.activation_scale(layer.source)[0])
         return WeightCodes(weight_codes(weight, scales, layer.axis, self.dialect.weight_max), scales, values)
 
-    def _constant(self, name: str, value: npt.NDArray[Any]) -> None:
+    def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
+        name = self._new(name)
         self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(value) if value.ndim else value, name))
+        return name
+
+    def _new(self, name: str) -> str:
+        """`name`, or what makes it unique: exporters use names with slashes too."""
+        while name in self._taken:
+            name += "_"
+        self._taken.add(name)
+        return name
 
     def _model(self) -> Any:
         model = onnx.ModelProto()

@@ -25,7 +25,7 @@ def bench(model: Path, calibration: Path | None, seconds: float, backend: str | 
     from ..engines.discovery import usable_backend
     from ..engines.manifest import verify_manifest
     from ..pipeline.measure import EngineUnderTest, first_feeds, measure_timing, open_engine, zeros_for
-    from ..pipeline.subject import open_subject
+    from ..pipeline.subject import batch_for, open_subject
 
     path = model.resolve()
     if path.is_dir():
@@ -41,7 +41,7 @@ def bench(model: Path, calibration: Path | None, seconds: float, backend: str | 
         card = subject.card
     with open_engine(engine) as runner:
         inputs = runner.inputs
-    size = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] is not None), None) or batch
+    size = batch_for(inputs, batch)
     if calibration is not None:
         feeds = first_feeds(open_dataset(calibration.resolve(), card, inputs), size)
     else:
@@ -66,4 +66,4 @@ def bench(model: Path, calibration: Path | None, seconds: float, backend: str | 
         f"energy: {timing.energy_reason}" if energy is None else f"energy: {energy.mean:.3f} mJ, 95 % {energy.ci95[0]:.3f} to {energy.ci95[1]:.3f}"
     )
     conditions = timing.conditions
-    click.echo(f"on {conditions.processor or conditions.board}, {conditions.provider}, {threads} threads, batch {size}")
+    click.echo(f"on {conditions.processor or conditions.board}, {conditions.provider}, threads {threads}, batch {size}")

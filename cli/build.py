@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .output import backend_option, batch_option, existing_path, json_option, out_option, prepare_out, print_json, progress_bar, size, threads_option
+from .output import backend_option, batch_option, existing_path, json_option, new_folder, out_option, print_json, progress_bar, size, threads_option
 
 
 @click.command()
@@ -22,14 +22,13 @@ def build(model: Path, out: Path, backend: str | None, threads: int, batch: int,
     from ..pipeline.build import build_engine, build_options, finish_engine
     from ..pipeline.subject import open_subject
 
-    subject = open_subject(model.resolve())
     name, _ = usable_backend(backend)
-    target = out.resolve()
-    prepare_out(target).rmdir()
+    subject = open_subject(model.resolve())
     options = build_options(subject, precision="fp32", threads=threads, batch=batch)
-    with progress_bar(f"building {model.name}") as progress:
-        built = build_engine(target.name, name, subject.path, subject, target.parent, options, progress=progress)
-    finish_engine(built, model_name=model.stem, deployment="", model_version="")
+    with new_folder(out) as folder, progress_bar(f"building {model.name}") as progress:
+        # The engine takes the place of the empty folder in one rename.
+        built = build_engine(folder.name, name, subject.path, subject, folder.parent, options, progress=progress)
+        finish_engine(built, model_name=model.stem)
     if as_json:
         print_json(
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -12,13 +12,19 @@ from .output import (
     evaluation_option,
     existing_path,
     json_option,
+    new_folder,
     number,
     out_option,
     percent,
-    prepare_out,
     print_json,
     progress_bar,
 )
+
+if TYPE_CHECKING:
+    from ..calibration.calibrate import Calibration
+    from ..core.measurement import Fidelity
+
+METHODS = ("auto", "percentile", "minmax")
 
 
 @click.command()
@@ -26,14 +32,8 @@ from .output import (
 @calibration_option
 @evaluation_option
 @out_option
-@click.option(
-    "--method",
-    type=click.Choice(["auto", "percentile", "entropy", "mse", "minmax"]),
-    default="auto",
-    show_default=True,
-    help="How clip ranges are chosen.",
-)
-@click.option("--no-repair", is_flag=True, help="Leave out what repairs the quantised network; for comparison.")
+@click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How clip ranges are chosen.")
+@click.option("--no-repair", is_flag=True, help="Leave out the correction of biases; for comparison.")
 @json_option
 def calibrate(model: Path, calibration: Path | None, evaluation: Path | None, out: Path, method: str, no_repair: bool, as_json: bool) -> None:
     """Quantise MODEL to INT8 with the calibration samples, and measure the written file against FP32.
@@ -42,9 +42,10 @@ def calibrate(model: Path, calibration: Path | None, evaluation: Path | None, ou
     """
     if calibration is None:
         raise click.UsageError("Missing option '--calibration'.")
+    from ..engines.base import BuildOptions
     from ..pipeline.build import peak_rss_mb
     from ..pipeline.logits import with_logits
-    from ..pipeline.measure import measure_fidelity
+    from ..pipeline.measure import EngineUnderTest, measure_fidelity
     from ..pipeline.optimize import run_calibration
     from ..pipeline.request import OptimizeRequest
     from ..pipeline.subject import open_subject
@@ -53,45 +54,51 @@ def calibrate(model: Path, calibration: Path | None, evaluation: Path | None, ou
     data = subject.dataset(calibration.resolve())
     evaluation_set = data if evaluation is None else subject.dataset(evaluation.resolve())
     measured_on: Literal["evaluation", "calibration"] = "calibration" if evaluation is None else "evaluation"
-    folder = prepare_out(out)
-    request = OptimizeRequest(model=str(subject.path), calibration=None, evaluation=None, out=str(folder), method=method, repair=not no_repair)
-    with progress_bar(f"calibrating {model.name}") as progress:
+    with new_folder(out) as folder, progress_bar(f"calibrating {model.name}") as progress:
+        request = OptimizeRequest(model=str(subject.path), calibration=None, evaluation=None, out=str(folder), method=method, repair=not no_repair)
         result = run_calibration(request, subject, data, folder, lambda share, note: progress(share * 0.7, note), lambda: False)
         peak_mb = peak_rss_mb()
-        with with_logits(subject, {"fp32": subject.path, "int8": result.onnxruntime}) as engines:
+        files = {"fp32": subject.path, "int8": result.onnxruntime}
+        with with_logits(subject, {name: EngineUnderTest("onnxruntime", path, BuildOptions()) for name, path in files.items()}, folder) as engines:
             fidelity = measure_fidelity(
                 subject,
-                engines["fp32"],
-                engines["int8"],
+                "fp32",
+                engines,
                 evaluation_set,
                 measured_on,
                 progress=lambda share, note: progress(0.7 + 0.3 * share, note),
                 cancel=lambda: False,
-            )
+            )["int8"]
     if as_json:
-        print_json(
-            {
-                "method": result.method,
-                "images": result.images,
-                "seconds": round(result.seconds, 3),
-                "peak_rss_mb": round(peak_mb, 1),
-                "outputs": {
-                    "onnxruntime": str(result.onnxruntime),
-                    "tensorrt": None if result.tensorrt is None else str(result.tensorrt),
-                    "tensorrt_cache": None if result.tensorrt_cache is None else str(result.tensorrt_cache),
-                    "ranges": str(result.table),
-                },
-                "fidelity": fidelity,
-                "quantized": result.quantized,
-                "skipped": [{"node": entry.node, "op": entry.op, "reason": entry.reason} for entry in result.skipped],
-                "warnings": result.warnings,
-            }
-        )
-        return
+        print_json(_answer(result, fidelity, peak_mb))
+    else:
+        _print(result, fidelity)
+
+
+def _answer(result: Calibration, fidelity: Fidelity, peak_mb: float) -> dict[str, object]:
+    return {
+        "method": result.method,
+        "images": result.images,
+        "seconds": round(result.seconds, 3),
+        "peak_rss_mb": round(peak_mb, 1),
+        "outputs": {
+            "onnxruntime": str(result.onnxruntime),
+            "tensorrt": None if result.tensorrt is None else str(result.tensorrt),
+            "tensorrt_cache": None if result.tensorrt_cache is None else str(result.tensorrt_cache),
+            "ranges": str(result.table),
+        },
+        "fidelity": fidelity,
+        "quantized": result.quantized,
+        "skipped": [{"node": entry.node, "op": entry.op, "reason": entry.reason} for entry in result.skipped],
+        "warnings": result.warnings,
+    }
+
+
+def _print(result: Calibration, fidelity: Fidelity) -> None:
     click.echo(f"{result.quantized} layers quantised from {result.images} samples in {result.seconds:.1f} s ({result.method})")
     click.echo(
         f"top-1 {percent(fidelity.top1_fp32)} → {percent(fidelity.top1)}, agreement {percent(fidelity.agreement)}, "
-        f"SQNR {number(fidelity.sqnr_db, 'dB', 1)} on {fidelity.samples} {measured_on} samples"
+        f"SQNR {number(fidelity.sqnr_db, 'dB', 1)} on {fidelity.samples} {fidelity.measured_on} samples"
     )
     for entry in result.skipped:
         click.echo(f"  {entry.node} ({entry.op}) stays in float: {entry.reason}")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
 
 from .. import __version__
+from ..core.errors import EdgewrightError, Reason
+
+TRACEBACK_VARIABLE = "EDGEWRIGHT_TRACEBACK"
 
 # command → module:attribute; nothing is imported before its command is used.
 COMMANDS = {
@@ -54,25 +58,41 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """As `main`, but returns the exit status."""
-    from ..core.errors import EdgewrightError
+    from .output import print_error, print_failure
 
+    as_json = "--json" in arguments
     try:
         status: Any = program.main(arguments, prog_name="edgewright", standalone_mode=False)
-    except EdgewrightError as error:
-        from .output import print_failure
-
-        print_failure(error.reason, as_json="--json" in arguments)
-        return 1
     except click.ClickException as error:
         error.show()
+        if as_json:
+            print_error(Reason("usage", error.format_message(), "edgewright --help", "rejected"))
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        print("interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         sys.stderr.close()
         return 1
+    except (click.Abort, KeyboardInterrupt):
+        print_failure(Reason("interrupted", "interrupted", "", "rejected"), as_json=as_json)
+        return 130
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print_failure(_reason_of(error), as_json=as_json)
+        return 1
     return status if isinstance(status, int) else 0
+
+
+def _reason_of(error: Exception) -> Reason:
+    """The one-line reason for whatever ended a command."""
+    if isinstance(error, EdgewrightError):
+        return error.reason
+    if isinstance(error, MemoryError):
+        return Reason("out-of-memory", "there is not enough memory", "Free memory, or use a smaller model or batch", "unfit")
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return Reason("os-error", f"{name}{error.strerror or error}", "Check the path, its permissions and the free space", "unfit")
+    text = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    return Reason("internal-error", text, f"Report this; {TRACEBACK_VARIABLE}=1 shows where it happened", "faulty")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from .output import (
     evaluation_option,
     existing_path,
     json_option,
+    new_folder,
     out_option,
-    prepare_out,
     print_json,
     print_table,
     progress_bar,
@@ -59,20 +59,19 @@ def optimize(
     from ..pipeline.request import OptimizeRequest
 
     budget = Budget() if budget_file is None else budget_from_toml(budget_file)
-    folder = prepare_out(out)
-    request = OptimizeRequest(
-        model=str(model.resolve()),
-        calibration=None if calibration is None else str(calibration.resolve()),
-        evaluation=None if evaluation is None else str(evaluation.resolve()),
-        out=str(folder),
-        recipe=recipe,
-        budget=budget,
-        backend=backend,
-        threads=threads,
-        batch=batch,
-        bench_seconds=seconds,
-    )
-    with progress_bar(f"optimizing {model.name}") as progress:
+    with new_folder(out) as folder, progress_bar(f"optimizing {model.name}") as progress:
+        request = OptimizeRequest(
+            model=str(model.resolve()),
+            calibration=None if calibration is None else str(calibration.resolve()),
+            evaluation=None if evaluation is None else str(evaluation.resolve()),
+            out=str(folder),
+            recipe=recipe,
+            budget=budget,
+            backend=backend,
+            threads=threads,
+            batch=batch,
+            bench_seconds=seconds,
+        )
         result = run(request, progress=progress, cancel=lambda: False)
     if as_json:
         print_json(result)

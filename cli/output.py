@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +14,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
-from ..core.errors import Reason
+from ..core.errors import Reason, Rejected
 from ..core.measurement import Candidate, Latency
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -35,9 +38,13 @@ def print_json(value: object) -> None:
 
 def print_failure(reason: Reason, *, as_json: bool) -> None:
     """The one-line reason on stderr; with `as_json` the error object on stdout as well."""
-    if as_json:
-        print_json({"error": {"code": reason.code, "message": reason.message, "next": reason.next}})
     click.echo(f"edgewright: {reason.line()} [{reason.code}]", err=True)
+    if as_json:
+        print_error(reason)
+
+
+def print_error(reason: Reason) -> None:
+    print_json({"error": {"code": reason.code, "message": reason.message, "next": reason.next}})
 
 
 @contextlib.contextmanager
@@ -66,16 +73,45 @@ def prepare_out(out: Path) -> Path:
     """The output folder, made if it is missing.
 
     Raises:
-        Rejected: ``out-not-empty`` or ``out-not-folder``: nothing that exists is overwritten.
+        Rejected: ``out-not-empty``, ``out-not-folder`` or ``out-unwritable``: nothing that exists is overwritten.
     """
-    from ..core.errors import Rejected
-
     if out.exists() and not out.is_dir():
         raise Rejected("out-not-folder", f"{out} is a file", "Give --out a new folder")
-    if out.is_dir() and any(out.iterdir()):
-        raise Rejected("out-not-empty", f"{out} is not empty", "Give --out a new or empty folder")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        if out.is_dir() and any(out.iterdir()):
+            raise Rejected("out-not-empty", f"{out} is not empty", "Give --out a new or empty folder")
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        hint = "Give --out a folder that this user may write"
+        raise Rejected("out-unwritable", f"{out} cannot be made: {error.strerror}", hint) from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise Rejected("out-unwritable", f"{out} cannot be written", "Give --out a folder that this user may write")
     return out.resolve()
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """As `prepare_out`; when what follows fails, by Ctrl-C and SIGTERM too, everything that it left there goes away again."""
+    was_there = out.is_dir()
+    folder = prepare_out(out)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield folder
+    except BaseException:
+        for entry in folder.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+        if not was_there:
+            folder.rmdir()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def percent(value: float | None) -> str:

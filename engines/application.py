@@ -60,9 +60,11 @@ class ModelRunner:
 
         A new engine that cannot be opened is left alone, and the old one answers: the agent's probation decides about it.
         """
+        opened = self._opened
         if self._read_link() != self._target:
             self.reload()
-        return self._opened.infer(feeds)
+            opened = self._opened
+        return opened.infer(feeds)
 
     def reload(self) -> bool:
         """Open what `current` points to now; returns whether it changed.

@@ -21,8 +21,7 @@ import numpy.typing as npt
 from ..core.tensors import TensorSpec
 
 __all__ = [
-    "Array", "Backend", "BuildOptions", "Capabilities", "EngineFile", "Precision", "Progress", "Runner", "ShapeProfile", "TensorSpec",
-    "Tensors", "cast_feeds",
+    "Array", "Backend", "BuildOptions", "Capabilities", "EngineFile", "Precision", "Progress", "Runner", "ShapeProfile", "TensorSpec", "Tensors",
 ]  # fmt: skip
 
 Array = npt.NDArray[Any]
@@ -130,11 +129,7 @@ class Backend(Protocol):
         """Open a built engine file.
 
         Raises:
-            Unfit: ``engine-unusable``: built for something else, truncated or modified.
+            Unfit: ``engine-unusable``: absent, built for something else, truncated or modified; ``provider-unusable``.
+            Rejected: what `build` raises, by a backend whose engine is the model itself.
         """
         ...
-
-
-def cast_feeds(feeds: Tensors, inputs: tuple[TensorSpec, ...]) -> dict[str, Array]:
-    """`feeds` in the types that `inputs` want: a quantised model takes float32 where its float16 original took float16."""
-    return {spec.name: feeds[spec.name].astype(spec.dtype, copy=False) for spec in inputs}

@@ -2,8 +2,9 @@
 
     sqnr_db = 10·log10( Σ y² / Σ (y − ŷ)² )     y from the FP32 model, ŷ from the engine, over all samples of one output
 
-A final Softmax is looked through: it hides differences of the logits behind saturation. Probabilities p determine the logits up to a
-constant per sample, so the logits are taken as log p − mean(log p).
+A final Softmax is looked through: it hides differences of the logits behind saturation. Where the engine gives probabilities p all the same,
+they determine the logits up to a constant per sample, so the logits are taken as log p − mean(log p), with p not below what the coarser of
+the two number formats resolves.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ..core.errors import Rejected
 from ..core.measurement import Fidelity, OutputFidelity
 from .base import Array
+from .softmax import SoftmaxAxes
 
 _TINY = 1e-30
 
@@ -30,7 +33,7 @@ class _OutputSums:
     is_finite: bool = True
 
     def add(self, reference: Array, value: Array) -> None:
-        if not np.isfinite(value).all():
+        if not (np.isfinite(value).all() and np.isfinite(reference).all()):
             self.is_finite = False
             return
         error = reference - value
@@ -51,11 +54,11 @@ class FidelityMeter:
     """Adds up batches of reference and engine outputs.
 
     `classified` is the output that top-1 is read from, None for tasks other than classification. `softmax` names the outputs that
-    leave through a final Softmax, with its axis.
+    leave through a final Softmax, with its axes.
     """
 
     classified: str | None
-    softmax: Mapping[str, int] = field(default_factory=dict)
+    softmax: Mapping[str, SoftmaxAxes] = field(default_factory=dict)
     _sums: dict[str, _OutputSums] = field(default_factory=dict)
     _samples: int = 0
     _labelled: int = 0
@@ -64,13 +67,17 @@ class FidelityMeter:
     _right_fp32: int = 0
 
     def add(self, reference: Mapping[str, Array], outputs: Mapping[str, Array], samples: int, labels: npt.NDArray[np.int64] | None) -> None:
-        """One batch of `samples`: float outputs by name, first axis = samples where the model has a batch axis."""
+        """One batch of `samples`: float outputs by name, first axis = samples where the model has a batch axis.
+
+        Raises:
+            Rejected: ``dataset-wrong-labels`` for a label that the model has no class for; ``card-mismatch`` for an output without classes.
+        """
         self._samples += samples
         for name, y in reference.items():
             if y.dtype.kind != "f" and self.classified != name:
                 continue
             sums = self._sums.setdefault(name, _OutputSums())
-            expected, value = self._linear(name, y), self._linear(name, outputs[name])
+            expected, value = self._linear(name, y, outputs[name])
             if expected.shape == value.shape:
                 sums.add(expected, value)
             else:
@@ -78,20 +85,30 @@ class FidelityMeter:
         if self.classified is not None:
             self._add_classes(reference[self.classified], outputs[self.classified], samples, labels)
 
-    def _linear(self, name: str, values: Array) -> npt.NDArray[np.float64]:
-        wide = values.astype(np.float64)
-        if name not in self.softmax:
+    def _linear(self, name: str, reference: Array, value: Array) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Both as float64; probabilities as centred logits."""
+        wide = reference.astype(np.float64), value.astype(np.float64)
+        axes = self.softmax.get(name)
+        if axes is None:
             return wide
-        logs = np.log(np.maximum(wide, _TINY))
-        centred: npt.NDArray[np.float64] = logs - logs.mean(axis=self.softmax[name], keepdims=True)
-        return centred
+        floor = max(float(np.finfo(values.dtype).tiny) for values in (reference, value))
+        logs = [np.log(np.maximum(values, floor)) for values in wide]
+        expected, found = (values - values.mean(axis=axes.of(values.ndim), keepdims=True) for values in logs)
+        return expected, found
 
     def _add_classes(self, reference: Array, value: Array, samples: int, labels: npt.NDArray[np.int64] | None) -> None:
-        expected = reference.reshape(samples, -1).argmax(1)
+        if reference.size % samples or reference.shape != value.shape:
+            message = f"the output {self.classified!r} has {reference.size} numbers for {samples} samples, which are no classes"
+            raise Rejected("card-mismatch", message, "Correct task.output in the model card, or set task.kind to other")
+        scores = reference.reshape(samples, -1)
+        expected = scores.argmax(1)
         finite = np.isfinite(value.reshape(samples, -1)).all(1)
         found = np.where(finite, value.reshape(samples, -1).argmax(1), -1)
         self._agreed += int((expected == found).sum())
         if labels is not None:
+            if labels.size and labels.max() >= scores.shape[1]:
+                message = f"the dataset has the label {labels.max()}, the model has the classes 0 to {scores.shape[1] - 1}"
+                raise Rejected("dataset-wrong-labels", message, "Label with the model's own classes, counted from 0")
             self._labelled += samples
             self._right_fp32 += int((expected == labels).sum())
             self._right += int((found == labels).sum())
@@ -115,21 +132,3 @@ class FidelityMeter:
             measured_on=measured_on,
             outputs=outputs,
         )
-
-
-def final_softmax(model: Any) -> dict[str, int]:
-    """The graph outputs that a Softmax produces, with its axis (−1 where the model's opset defaults to the last).
-
-    Identity, Reshape, Flatten and Squeeze between Softmax and output are looked through only when they keep the class axis last.
-    """
-    opset = max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=13)
-    producers = {output: node for node in model.graph.node for output in node.output}
-    found = {}
-    for value in model.graph.output:
-        node = producers.get(value.name)
-        while node is not None and node.op_type in {"Identity", "Cast"}:
-            node = producers.get(node.input[0])
-        if node is not None and node.op_type == "Softmax":
-            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), -1 if opset >= 13 else 1)
-            found[value.name] = int(axis)
-    return found

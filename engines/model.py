@@ -16,20 +16,22 @@ def read_model(path: Path, *, with_weights: bool = True) -> Any:
     """Parse `path` to an ``onnx.ModelProto``; external data is loaded from beside it when `with_weights`.
 
     Raises:
-        Rejected: ``model-missing`` or ``model-unreadable``.
+        Rejected: ``model-missing``, ``model-unreadable`` or ``model-too-large``.
     """
     import onnx
     from google.protobuf.message import DecodeError
 
     if not path.is_file():
         raise Rejected("model-missing", f"there is no model at {path}", "Give the path of an .onnx file")
-    if path.stat().st_size == 0:
+    size_bytes = path.stat().st_size
+    if size_bytes == 0:
         raise Rejected("model-unreadable", f"{path.name} is empty", _SEND_ANOTHER)
+    if size_bytes > MAX_MODEL_BYTES:
+        raise Rejected("model-too-large", f"{path.name} is larger than 2 GiB, which protobuf cannot hold", "Save its weights as external data")
     try:
         model = onnx.load_model(str(path), load_external_data=with_weights)
     except (DecodeError, ValueError, OSError, onnx.checker.ValidationError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise Rejected("model-unreadable", f"{path.name} is not a readable ONNX model: {first}", _SEND_ANOTHER) from error
+        raise Rejected("model-unreadable", f"{path.name} is not a readable ONNX model: {first_line(error)}", _SEND_ANOTHER) from error
     if not model.graph.node or not model.graph.output:
         raise Rejected("model-unreadable", f"{path.name} holds no graph: it is truncated, or not ONNX", _SEND_ANOTHER)
     return model
@@ -57,3 +59,9 @@ def _spec(value: Any) -> TensorSpec:
         raise Rejected("model-unreadable", f"{value.name!r} has no known element type", _SEND_ANOTHER) from error
     shape = tuple(axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None for axis in tensor.shape.dim)
     return TensorSpec(value.name, dtype, shape)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says, which may be many or none."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__

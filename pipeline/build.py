@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from ..core.digest import digest_of_file
+from ..core.files import TEMPORARY_SUFFIX, disk_errors
+from ..core.measurement import Candidate
 from ..engines.base import BuildOptions, EngineFile, Precision, ShapeProfile
 from ..engines.discovery import load_backend
 from ..engines.fingerprint import EngineKey, fingerprint
@@ -19,7 +22,7 @@ from ..engines.manifest import CARD_NAME, Manifest, list_files, write_manifest
 from ..profiling.board import read_board
 from ..profiling.conditions import read_conditions
 from .measure import EngineUnderTest
-from .subject import Subject
+from .subject import Subject, batch_for
 
 Progress = Callable[[float, str], None]
 
@@ -49,31 +52,42 @@ def build_engine(
     folder: Path,
     options: BuildOptions,
     *,
-    table_digest: str = "",
+    table: Path | None = None,
     progress: Progress,
 ) -> Built:
-    """Build `model` into ``folder/name``, whole or not at all: the work is done in a folder beside it."""
+    """Build `model` into ``folder/name``, whole or not at all: the work is done in a folder beside it.
+
+    The model's card and the range `table` that it was quantised with go into it too.
+    """
     started = time.monotonic()
-    work = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=".tmp", dir=folder))
-    try:
+    target = folder / name
+    with disk_errors(target), unfinished(folder, name) as work:
         engine = load_backend(backend).build(model, work, options, progress)
         card = subject.path.with_suffix(".toml")
         if card.is_file():
             shutil.copyfile(card, work / CARD_NAME)
-        target = folder / name
+        if table is not None:
+            shutil.copyfile(table, work / table.name)
         work.rename(target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
     moved = EngineFile(target / engine.path.name, engine.backend, engine.backend_version, engine.provider, engine.size_bytes)
-    mark = engine_fingerprint(model, table_digest, moved, options)
+    mark = engine_fingerprint(model, "" if table is None else digest_of_file(table), moved, options)
     return Built(name, target, moved, options, mark, time.monotonic() - started, peak_rss_mb())
 
 
-def finish_engine(built: Built, *, model_name: str, deployment: str, model_version: str, candidate: object = None) -> None:
-    """Write the manifest, which makes the folder an engine."""
-    from ..core.measurement import Candidate
+@contextmanager
+def unfinished(folder: Path, name: str) -> Iterator[Path]:
+    """A folder beside ``folder/name`` to work in; it goes away unless it was renamed."""
+    work = Path(tempfile.mkdtemp(prefix=f".{name}.", suffix=TEMPORARY_SUFFIX, dir=folder))
+    # mkdtemp's folders are their maker's alone; the application reads engines as another user.
+    work.chmod(0o755)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
+
+def finish_engine(built: Built, *, model_name: str, deployment: str = "", model_version: str = "", candidate: Candidate | None = None) -> None:
+    """Write the manifest, which makes the folder an engine."""
     write_manifest(
         built.folder,
         Manifest(
@@ -88,7 +102,7 @@ def finish_engine(built: Built, *, model_name: str, deployment: str, model_versi
             threads=built.options.threads,
             fingerprint=built.fingerprint,
             files=list_files(built.folder),
-            candidate=candidate if isinstance(candidate, Candidate) else None,
+            candidate=candidate,
         ),
     )
 
@@ -125,7 +139,7 @@ def build_options(subject: Subject, *, precision: Precision, threads: int, batch
         for name, entry in subject.card.inputs.items()
         if entry.shape_min and entry.shape_opt and entry.shape_max
     }
-    return BuildOptions(precision=precision, threads=threads, batch=subject.fixed_batch or batch, profiles=profiles)
+    return BuildOptions(precision=precision, threads=threads, batch=batch_for(subject.inputs, batch), profiles=profiles)
 
 
 def peak_rss_mb() -> float:

@@ -90,28 +90,30 @@ class _Child:
         started = time.monotonic()
         killed: Kind | None = "crashed"
         read_fd, write_fd = os.pipe()
-        try:
-            process = self._start(write_fd)
-        finally:
-            os.close(write_fd)
-        try:
-            with open(read_fd, "rb", buffering=0) as pipe:
-                try:
-                    killed = self._watch(process, pipe, started + self._limits.time_s)
-                finally:
-                    _kill_group(process, gently=killed is None)
-        finally:
-            process.wait()
+        with open(read_fd, "rb", buffering=0) as pipe:
+            try:
+                process = self._start(write_fd)
+            finally:
+                os.close(write_fd)
+            try:
+                self._send_request(process)
+                killed = self._watch(process, pipe, started + self._limits.time_s)
+            finally:
+                _kill_group(process, gently=killed is None)
+                process.wait()
         return self._outcome(killed, process.returncode, time.monotonic() - started)
 
     def _start(self, write_fd: int) -> subprocess.Popen[bytes]:
-        nice = self._limits.nice
+        nice, parent = self._limits.nice, os.getpid()
 
         def prepare() -> None:
             _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:
+                # The parent died before the kernel was asked to tell.
+                os._exit(1)
             os.nice(nice)
 
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "edgewright.pipeline.worker", self._task],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -119,13 +121,17 @@ class _Child:
             env=os.environ | {RESULT_FD_VARIABLE: str(write_fd), "PYTHONSAFEPATH": "1"},
             pass_fds=(write_fd,),
             start_new_session=True,
-            preexec_fn=prepare,  # noqa: PLW1509 - prctl and nice only; both are safe after a fork
+            preexec_fn=prepare,  # noqa: PLW1509 - system calls only, safe after a fork
         )
-        assert process.stdin is not None
+
+    def _send_request(self, process: subprocess.Popen[bytes]) -> None:
+        """A child that died before it read the request is found by its end, not here."""
+        stdin = process.stdin
+        assert stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(self._request)
-            process.stdin.close()
-        return process
+            stdin.write(self._request)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
 
     def _watch(self, process: subprocess.Popen[bytes], pipe: IO[bytes], deadline: float) -> Kind | None:
         """Read the child's lines until it closes the pipe; returns why it must be killed, or None."""

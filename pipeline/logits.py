@@ -1,24 +1,30 @@
-"""Engines of ONNX files for a fidelity measurement, each with its twin without the final Softmax, in a folder that goes away."""
+"""Engines for a fidelity measurement: each ONNX file with its twin without the final Softmax, in a folder that goes away."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from ..engines.base import BuildOptions
-from ..engines.logits import write_logits_model
+from ..engines.softmax import write_logits_model
+from .build import unfinished
 from .measure import EngineUnderTest
 from .subject import Subject
 
 
 @contextmanager
-def with_logits(subject: Subject, models: Mapping[str, Path], *, threads: int = 0) -> Iterator[dict[str, EngineUnderTest]]:
-    """`models` (ONNX files by name) to be opened by onnxruntime; `threads` 0 = all cores, since nothing is timed."""
-    with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
-        options = BuildOptions(threads=threads)
+def with_logits(subject: Subject, engines: Mapping[str, EngineUnderTest], folder: Path) -> Iterator[dict[str, EngineUnderTest]]:
+    """`engines` with their `logits` where they can be had; what is written for that lies in `folder` until the end.
+
+    They run on all cores: nothing is timed.
+    """
+    with unfinished(folder, "logits") as work:
         yield {
-            name: EngineUnderTest("onnxruntime", path, options, write_logits_model(path, Path(folder) / f"{name}.onnx") if subject.softmax else None)
-            for name, path in models.items()
+            name: replace(entry, options=replace(entry.options, threads=0), logits=_twin(subject, entry, work / f"{name}.onnx"))
+            for name, entry in engines.items()
         }
+
+
+def _twin(subject: Subject, entry: EngineUnderTest, target: Path) -> Path | None:
+    return write_logits_model(entry.engine, target) if subject.softmax and entry.engine.suffix == ".onnx" else None

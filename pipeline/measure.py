@@ -14,8 +14,9 @@ from ..core.dataset import Dataset
 from ..core.errors import Unfit
 from ..core.measurement import Conditions, Energy, Fidelity, Latency
 from ..core.tensors import TensorSpec
-from ..engines.base import BuildOptions, Runner, Tensors, cast_feeds
+from ..engines.base import BuildOptions, Runner, Tensors
 from ..engines.discovery import load_backend
+from ..engines.feeds import cast_feeds, filled_feeds, first_samples
 from ..engines.fidelity import FidelityMeter
 from ..profiling.conditions import read_conditions
 from ..profiling.energy import measure_energy
@@ -24,6 +25,8 @@ from .subject import Subject
 
 Cancel = Callable[[], bool]
 Progress = Callable[[float, str], None]
+# Twenty readings of the sensor, of which the interval needs ten.
+MIN_ENERGY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,31 +55,30 @@ def open_engine(entry: EngineUnderTest, engine: Path | None = None) -> Runner:
 
 def measure_fidelity(
     subject: Subject,
-    reference: EngineUnderTest,
-    engine: EngineUnderTest,
+    reference: str,
+    engines: Mapping[str, EngineUnderTest],
     dataset: Dataset,
     measured_on: Literal["evaluation", "calibration"],
     *,
     progress: Progress,
     cancel: Cancel,
-) -> Fidelity:
-    """Run both engines over `dataset`, sample by sample in the model's own batch."""
-    sees_logits = reference.logits is not None and engine.logits is not None
-    meter = FidelityMeter(subject.classified, {} if sees_logits else subject.softmax)
+) -> dict[str, Fidelity]:
+    """Run all `engines` over `dataset`, sample by sample or in the model's own batch, against the one named `reference`: FP32."""
+    sees_logits = all(entry.logits is not None for entry in engines.values())
+    meters = {name: FidelityMeter(subject.classified, {} if sees_logits else subject.softmax) for name in engines}
     size = subject.fixed_batch or 1
     with ExitStack() as stack:
-        exact = stack.enter_context(open_engine(reference, reference.logits if sees_logits else None))
-        tested = stack.enter_context(open_engine(engine, engine.logits if sees_logits else None))
+        runners = {name: stack.enter_context(open_engine(entry, entry.logits if sees_logits else None)) for name, entry in engines.items()}
         for batch in dataset.batches(size):
             if cancel():
                 raise Unfit("cancelled", "the measurement was cancelled", "Start it again")
-            if batch.size < size and subject.fixed_batch:
-                break
-            expected = exact.infer(cast_feeds(batch.feeds, exact.inputs))
-            found = tested.infer(cast_feeds(batch.feeds, tested.inputs))
-            meter.add(expected, found, batch.size, batch.labels)
-            progress((batch.start + batch.size) / dataset.samples, f"compared {batch.start + batch.size} of {dataset.samples} samples")
-    return meter.fidelity(measured_on)
+            feeds = filled_feeds(batch.feeds, size)
+            outputs = {name: first_samples(runner.infer(cast_feeds(feeds, runner.inputs)), batch.size, size) for name, runner in runners.items()}
+            for name, meter in meters.items():
+                meter.add(outputs[reference], outputs[name], batch.size, batch.labels)
+            done = batch.start + batch.size
+            progress(done / dataset.samples, f"compared {done} of {dataset.samples} samples")
+    return {name: meter.fidelity(measured_on) for name, meter in meters.items()}
 
 
 def measure_timing(
@@ -94,7 +96,7 @@ def measure_timing(
         latencies = measure_interleaved(calls, seconds=seconds, cancel=cancel)
         timings = {}
         for name, entry in engines.items():
-            energy = measure_energy(calls[name], seconds=max(1.0, seconds))
+            energy = measure_energy(calls[name], seconds=max(MIN_ENERGY_S, seconds))
             capabilities = load_backend(entry.backend).capabilities()
             timings[name] = Timing(
                 latencies[name],
@@ -118,11 +120,7 @@ def _call(runner: Runner, inputs: Tensors) -> Callable[[], object]:
 
 def first_feeds(dataset: Dataset, batch: int) -> Tensors:
     """The first `batch` samples, the last one repeated when there are fewer."""
-    found = next(dataset.batches(batch))
-    missing = batch - found.size
-    if missing <= 0:
-        return found.feeds
-    return {name: np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) for name, values in found.feeds.items()}
+    return filled_feeds(next(dataset.batches(batch)).feeds, batch)
 
 
 def zeros_for(inputs: tuple[TensorSpec, ...], batch: int, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Tensors:

@@ -10,15 +10,15 @@ from typing import Literal
 
 from ..calibration.calibrate import Calibration, CalibrationOptions, MethodName, calibrate
 from ..core.dataset import Dataset
-from ..core.errors import EdgewrightError, Rejected, Unfit
+from ..core.errors import Rejected, Unfit
 from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
-from ..engines.logits import write_logits_model
-from .build import Built, build_engine, build_options, finish_engine
+from .build import Built, build_engine, build_options, finish_engine, unfinished
 from .choose import choose
-from .measure import EngineUnderTest, first_feeds, measure_fidelity, measure_timing
+from .logits import with_logits
+from .measure import first_feeds, measure_fidelity, measure_timing
 from .request import RECIPES, OptimizeRequest, OptimizeResult
-from .subject import Subject, open_subject
+from .subject import Subject, batch_for, open_subject
 
 Progress = Callable[[float, str], None]
 Cancel = Callable[[], bool]
@@ -50,14 +50,15 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
     started = time.monotonic()
     run = _Run(request, progress, cancel)
     out = Path(request.out)
-    subject = open_subject(Path(request.model))
+    wants_int8 = _wants_int8(request)
     backend, _ = usable_backend(request.backend)
+    subject = open_subject(Path(request.model))
     calibration_set = _dataset(subject, request.calibration)
     evaluation_set = _dataset(subject, request.evaluation)
 
     baseline = _build_baseline(run, subject, backend, out)
     built = [baseline]
-    if _wants_int8(request):
+    if wants_int8:
         int8 = _build_int8(run, subject, backend, calibration_set, out)
         if int8 is not None:
             built.append(int8)
@@ -104,25 +105,16 @@ def _build_baseline(run: _Run, subject: Subject, backend: str, out: Path) -> Bui
 
 
 def _build_int8(run: _Run, subject: Subject, backend: str, data: Dataset | None, out: Path) -> Built | None:
-    """The INT8 engine, or None with a note when this model has nothing to quantise or this runtime refuses the result."""
+    """The INT8 engine, or None with a note when this model has nothing to quantise."""
     assert data is not None
-    work = out / "calibration"
-    work.mkdir()
     try:
-        calibration = run_calibration(run.request, subject, data, work, run.part(0.05, 0.5), run.cancel)
-        run.notes += [*calibration.warnings, *(f"{entry.node} ({entry.op}) stays in float: {entry.reason}" for entry in calibration.skipped)]
-        options = build_options(subject, precision="int8", threads=run.request.threads, batch=run.request.batch)
-        return build_engine(
-            INT8,
-            backend,
-            calibration.onnxruntime,
-            subject,
-            out,
-            options,
-            table_digest=calibration.table_digest,
-            progress=run.part(0.5, 0.55),
-        )
-    except EdgewrightError as error:
+        with unfinished(out, "calibration") as work:
+            calibration = run_calibration(run.request, subject, data, work, run.part(0.05, 0.5), run.cancel)
+            run.notes += [*calibration.warnings, *(f"{entry.node} ({entry.op}) stays in float: {entry.reason}" for entry in calibration.skipped)]
+            options = build_options(subject, precision="int8", threads=run.request.threads, batch=run.request.batch)
+            source, table = calibration.onnxruntime, calibration.table
+            return build_engine(INT8, backend, source, subject, out, options, table=table, progress=run.part(0.5, 0.55))
+    except Rejected as error:
         if error.code != "nothing-to-quantise":
             raise
         run.notes.append(error.message)
@@ -141,25 +133,14 @@ def _measure(
 ) -> tuple[Candidate, ...]:
     fidelities: dict[str, Fidelity | None] = dict.fromkeys((entry.name for entry in built), None)
     if data is not None:
-        engines = {entry.name: _with_logits(entry, subject) for entry in built}
-        share = 0.3 / len(built)
-        for index, entry in enumerate(built):
-            start = 0.55 + share * index
-            fidelities[entry.name] = measure_fidelity(
-                subject,
-                engines[BASELINE],
-                engines[entry.name],
-                data,
-                measured_on,
-                progress=run.part(start, start + share),
-                cancel=run.cancel,
-            )
+        with with_logits(subject, {entry.name: entry.under_test for entry in built}, Path(run.request.out)) as engines:
+            fidelities.update(measure_fidelity(subject, BASELINE, engines, data, measured_on, progress=run.part(0.55, 0.85), cancel=run.cancel))
     else:
         run.notes.append("fidelity was not measured: there is no evaluation and no calibration data")
     if run.cancel():
         raise Unfit("cancelled", "the run was cancelled", "Start it again")
     run.progress(0.86, "measuring latency and energy")
-    batch = subject.fixed_batch or run.request.batch
+    batch = batch_for(subject.inputs, run.request.batch)
     timings = measure_timing(
         {entry.name: entry.under_test for entry in built},
         first_feeds(data, batch) if data is not None else None,
@@ -184,12 +165,3 @@ def _measure(
         )
         for entry in built
     )
-
-
-def _with_logits(built: Built, subject: Subject) -> EngineUnderTest:
-    """The engine, and where it is an ONNX file its twin without the final Softmax."""
-    engine = built.under_test
-    if not subject.softmax or engine.engine.suffix != ".onnx":
-        return engine
-    twin = built.folder.parent / f".{built.name}.logits.onnx"
-    return EngineUnderTest(engine.backend, engine.engine, engine.options, write_logits_model(engine.engine, twin))

@@ -10,8 +10,9 @@ from ..core.card import ModelCard, card_beside, check_card
 from ..core.dataset import Dataset, open_dataset
 from ..core.errors import Rejected
 from ..core.tensors import TensorSpec
-from ..engines.fidelity import final_softmax
+from ..engines.feeds import fixed_batch
 from ..engines.model import input_specs, output_specs, read_model
+from ..engines.softmax import SoftmaxAxes, final_softmax
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +24,11 @@ class Subject:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     classified: str | None
-    softmax: Mapping[str, int]
+    softmax: Mapping[str, SoftmaxAxes]
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch that the model prescribes, None when it is free."""
-        return next((spec.shape[0] for spec in self.inputs if spec.shape and spec.shape[0] is not None), None)
+        return fixed_batch(self.inputs)
 
     def dataset(self, path: Path) -> Dataset:
         return open_dataset(path, self.card, self.inputs)
@@ -50,3 +50,15 @@ def open_subject(path: Path) -> Subject:
     if card.task.kind == "classification":
         classified = card.task.output or outputs[0].name
     return Subject(path, card, inputs, outputs, classified, final_softmax(model))
+
+
+def batch_for(inputs: tuple[TensorSpec, ...], wanted: int) -> int:
+    """The batch to run with: the model's own where it prescribes one.
+
+    Raises:
+        Rejected: ``batch-fixed`` when more than one was asked for and the model prescribes another.
+    """
+    fixed = fixed_batch(inputs)
+    if fixed is not None and wanted not in {1, fixed}:
+        raise Rejected("batch-fixed", f"the model takes batches of {fixed} only", "Leave the batch out, or export the model with a free first axis")
+    return fixed or wanted

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+from ..core.errors import Unfit
 from ..core.measurement import Latency
 from ..core.statistics import mean, percentile_or_none
 
@@ -30,6 +31,9 @@ def measure_latency(
 
     Returns:
         Latency in milliseconds; percentiles below their minimum sample count are None.
+
+    Raises:
+        Unfit: ``cancelled``.
     """
     timed = measure_interleaved(
         {"": call},
@@ -57,6 +61,9 @@ def measure_interleaved(
 
     A turn runs each callable in a short burst, so that its working set is warm as it is in steady use; the first call of a burst is
     not counted.
+
+    Raises:
+        Unfit: ``cancelled``.
     """
     samples: dict[str, list[int]] = {name: [] for name in calls}
     spent_ns = dict.fromkeys(calls, 0)
@@ -66,7 +73,7 @@ def measure_interleaved(
     with _no_garbage_collection():
         while open_calls := [name for name in order if _wants_more(samples[name], spent_ns[name], seconds, min_samples, max_samples)]:
             if cancel is not None and cancel():
-                break
+                raise Unfit("cancelled", "the measurement was cancelled", "Start it again")
             shuffle.shuffle(open_calls)
             for name in open_calls:
                 spent_ns[name] += _run_burst(calls[name], burst[name], samples[name], clock_ns, is_alone=len(calls) == 1)

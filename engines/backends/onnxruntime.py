@@ -1,8 +1,8 @@
 """ONNX Runtime: runs the ``.onnx`` itself; "building" is loading it once on the provider that was asked for.
 
 Rules:
-- the provider that really runs is asked of the session, never assumed: CUDA or TensorRT that silently fell back is an error;
-- the default provider is the best one this installation has, in the order TensorRT, CUDA, CPU;
+- the provider that really runs is asked of the session, never assumed: one that was asked for and fell back is an error;
+- the default provider is the best one that loads here, in the order TensorRT, CUDA, CPU;
 - spinning is off: a waiting thread that burns a core costs a board energy.
 """
 
@@ -18,15 +18,24 @@ import numpy as np
 from ...core.errors import EdgewrightError, Faulty, Rejected, Unfit
 from ...core.tensors import TensorSpec
 from ..base import Array, BuildOptions, Capabilities, EngineFile, Progress, Runner, Tensors
-from ..model import read_model
+from ..model import first_line, read_model
 
-PREFERENCE = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+CPU = "CPUExecutionProvider"
+PREFERENCE = ("TensorrtExecutionProvider", "CUDAExecutionProvider", CPU)
 ENGINE_NAME = "model.onnx"
 _DTYPES = {
     "tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64", "tensor(uint8)": "uint8", "tensor(int8)": "int8",
     "tensor(int32)": "int32", "tensor(int64)": "int64", "tensor(bool)": "bool", "tensor(uint16)": "uint16", "tensor(int16)": "int16",
     "tensor(uint32)": "uint32", "tensor(uint64)": "uint64",
 }  # fmt: skip
+_REFUSALS = frozenset({"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoModel", "Fail", "NotImplemented", "ModelRequiresCompilation"})
+_NO_OPERATOR = (
+    re.compile(r"implementation for (\S+?)\(\d+\) node with name"),
+    re.compile(r"(\S+?)\(-?\d+\) is not a registered function/op"),
+    re.compile(r"No Op registered for (\S+)"),
+)
+# "[ONNXRuntimeError] : 1 : FAIL : Load model from /a/b.onnx failed:" says nothing that the rest does not.
+_DECORATION = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from \S+ failed:\s*|Fatal error: ")
 
 
 class OnnxRuntimeRunner:
@@ -45,7 +54,8 @@ class OnnxRuntimeRunner:
             values = self._run(self._output_names, feeds)
         except Exception as error:
             self._check(feeds)
-            raise Faulty("inference-failed", f"ONNX Runtime failed: {_first_line(error)}", "Report this with the model") from error
+            text = _DECORATION.sub("", first_line(error))
+            raise Faulty("inference-failed", f"ONNX Runtime failed: {text}", "Report this with the model") from error
         return dict(zip(self._output_names, values, strict=True))
 
     def _check(self, feeds: Tensors) -> None:
@@ -117,23 +127,39 @@ class OnnxRuntimeBackend:
 
         if not engine.is_file():
             raise Unfit("engine-unusable", f"there is no engine at {engine.name}", "Build it again")
-        session_options = onnxruntime.SessionOptions()
-        session_options.intra_op_num_threads = options.threads
-        session_options.inter_op_num_threads = 1
-        session_options.log_severity_level = 3
-        session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = _wanted_provider(options, onnxruntime.get_available_providers())
-        fallbacks = [wanted] if wanted == "CPUExecutionProvider" else [wanted, "CPUExecutionProvider"]
-        try:
-            session = onnxruntime.InferenceSession(str(engine), session_options, providers=fallbacks)
-        except Exception as error:
-            raise load_error(engine.name, error) from error
-        runner = OnnxRuntimeRunner(session)
-        if runner.provider != wanted:
+        wanted, available = options.provider, onnxruntime.get_available_providers()
+        if wanted is not None and wanted not in available:
+            has = ", ".join(available)
+            raise Unfit("provider-unusable", f"this ONNX Runtime has no {wanted}", f"It has {has}; install another package of it")
+        providers = [name for name in PREFERENCE if name in available] if wanted is None else [wanted]
+        runner = open_runner(str(engine), engine.name, threads=options.threads, providers=providers)
+        if wanted not in {None, runner.provider}:
+            fallback = runner.provider
             runner.close()
-            message = f"{wanted} was asked for, but ONNX Runtime fell back to {runner.provider}"
+            message = f"{wanted} was asked for, but ONNX Runtime fell back to {fallback}"
             raise Unfit("provider-unusable", message, "Install the libraries of that provider, or ask for the CPU")
         return runner
+
+
+def open_runner(model: str | bytes, name: str, *, threads: int, providers: list[str]) -> OnnxRuntimeRunner:
+    """A runner for the ONNX file at the path `model`, or in its bytes; `name` is for messages, `threads` 0 = all cores.
+
+    The first of `providers` that loads runs it, the CPU after them; which one stands in `provider`.
+
+    Raises:
+        EdgewrightError: see `load_error`.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return OnnxRuntimeRunner(onnxruntime.InferenceSession(model, options, providers=list(dict.fromkeys([*providers, CPU]))))
+    except Exception as error:
+        raise load_error(name, error) from error
 
 
 def external_files(proto: Any) -> set[str]:
@@ -149,44 +175,22 @@ def external_files(proto: Any) -> set[str]:
     return names
 
 
-def _wanted_provider(options: BuildOptions, available: list[str]) -> str:
-    if options.provider is None:
-        return next(name for name in PREFERENCE if name in available)
-    if options.provider not in available:
-        has = ", ".join(available)
-        raise Unfit("provider-unusable", f"this ONNX Runtime has no {options.provider}", f"It has {has}; install another package of it")
-    return options.provider
-
-
 def load_error(name: str, error: Exception) -> EdgewrightError:
-    """What a failed load means, by ONNX Runtime's own words."""
-    text = _first_line(error)
-    operator = (
-        re.search(r"implementation for (\S+?)\((\d+)\) node with name '([^']*)'", text)
-        or re.search(r"(\S+?)\((-?\d+)\) is not a registered function/op", text)
-        or re.search(r"No Op registered for (\S+) with domain_version of (\d+)", text)
-    )
+    """What a failed load means, by ONNX Runtime's own words.
+
+    Returns:
+        Rejected ``operator-unsupported`` or ``model-unreadable``, Unfit ``out-of-memory``, or Faulty ``engine-load-failed``.
+    """
+    text = _DECORATION.sub("", first_line(error))
+    operator = next((found for pattern in _NO_OPERATOR if (found := pattern.search(text)) is not None), None)
     if operator is not None:
-        message = f"ONNX Runtime has no operator {operator[1]} of version {operator[2]}: {text}"
+        message = f"ONNX Runtime has no operator {operator[1]} as {name} uses it: {text}"
         return Rejected("operator-unsupported", message, "Export the model with operators and types that ONNX Runtime supports")
-    if type(error).__name__ in {
-        "InvalidProtobuf",
-        "InvalidGraph",
-        "InvalidArgument",
-        "NoModel",
-        "Fail",
-        "NotImplemented",
-        "ModelRequiresCompilation",
-    }:
-        return Rejected("model-unreadable", f"ONNX Runtime refuses {name}: {text}", "Export the model again; onnx.checker tells more")
     if isinstance(error, MemoryError) or "bad_alloc" in text or "Failed to allocate" in text:
         return Unfit("out-of-memory", f"there is not enough memory to load {name}", "Free memory or choose a smaller model")
+    if type(error).__name__ in _REFUSALS:
+        return Rejected("model-unreadable", f"ONNX Runtime refuses {name}: {text}", "Export the model again; onnx.checker tells more")
     return Faulty("engine-load-failed", f"ONNX Runtime failed to load {name}: {text}", "Report this with the model")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 def _spec(value: Any) -> TensorSpec:
