@@ -34,4 +34,4 @@ def doctor(root: Path, as_json: bool) -> None:
         for entry in found
     ]
     rows += [[f"sensor {entry['name']}", "yes" if entry["usable"] else "no", str(entry["reason"] or "")] for entry in sensors]
-    print_table(["what", "usable", "why not, or what"], rows)
+    print_table(["what", "usable", "why not, or what"], rows, text="why not, or what")

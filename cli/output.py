@@ -136,39 +136,39 @@ def candidate_rows(candidates: tuple[Candidate, ...], chosen: Candidate | None) 
     """One row per candidate: what a person compares."""
     rows = []
     for candidate in candidates:
-        fidelity, latency = candidate.fidelity, candidate.latency_ms
+        fidelity, latency, is_reference = candidate.fidelity, candidate.latency_ms, candidate.name == "fp32"
         mark = " ✓" if chosen is not None and candidate.name == chosen.name else ""
         rows.append(
             [
                 candidate.name + mark,
                 size(candidate.size_bytes),
                 percent(fidelity.top1 if fidelity else None),
-                percent(fidelity.agreement if fidelity else None),
-                number(fidelity.sqnr_db if fidelity else None, "dB", 1) if candidate.name != "fp32" else "–",
-                number(latency.p50 if latency else None, "ms", 3),
-                number(latency.p99 if latency else None, "ms", 3),
-                number(latency.throughput_per_s if latency else None, "/s", 0),
-                number(candidate.energy_mj.mean, "mJ") if candidate.energy_mj else "–",
+                "–" if is_reference else percent(fidelity.agreement if fidelity else None),
+                "–" if is_reference else number(fidelity.sqnr_db if fidelity else None, "dB", 1),
+                number(latency.p50 if latency else None, digits=3),
+                number(latency.p99 if latency else None, digits=3),
+                number(latency.throughput_per_s if latency else None, digits=0),
+                number(candidate.energy_mj.mean if candidate.energy_mj else None),
             ]
         )
     return rows
 
 
-CANDIDATE_COLUMNS = ["engine", "size", "top-1", "agreement", "SQNR", "p50", "p99", "throughput", "energy"]
+CANDIDATE_COLUMNS = ["engine", "size", "top-1", "agree", "SQNR", "p50 ms", "p99 ms", "per s", "mJ"]
 
 
 WIDE = 200
 
 
-def print_table(columns: list[str], rows: list[list[str]], title: str | None = None) -> None:
-    """A table on stdout. A file or a pipe gets it at full width; a terminal folds what does not fit."""
+def print_table(columns: list[str], rows: list[list[str]], title: str | None = None, *, text: str | None = None) -> None:
+    """A table on stdout; the column `text` holds words. A file or a pipe gets it at full width; a terminal folds what does not fit."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index == 0, overflow="fold")
+        table.add_column(column, justify="left" if index == 0 or column == text else "right", no_wrap=index == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)

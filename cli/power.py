@@ -27,7 +27,8 @@ def power(seconds: float, root: Path, as_json: bool) -> None:
     names = usable_sensors(root)
     opened = {name: load_sensor(name).open(root) for name in names}
     seen: dict[str, dict[str, list[float]]] = {name: {} for name in names}
-    deadline = time.monotonic() + (seconds if names else 0)
+    started = time.monotonic()
+    deadline = started + seconds
     while names:
         samples += 1
         for name, readings in opened.items():
@@ -37,6 +38,7 @@ def power(seconds: float, root: Path, as_json: bool) -> None:
         if time.monotonic() >= deadline:
             break
         time.sleep(min(0.1, max(0.0, deadline - time.monotonic())))
+    read_s = time.monotonic() - started
     for name, readings in opened.items():
         readings.close()
         info = load_sensor(name).describe(root)
@@ -51,7 +53,7 @@ def power(seconds: float, root: Path, as_json: bool) -> None:
             else:
                 reason = info.total_reason or f"{name} gave no reading of {', '.join(missing)}"
     if as_json:
-        print_json({"rails": rails, "total": total, "total_reason": reason, "seconds": seconds, "samples": samples})
+        print_json({"rails": rails, "total": total, "total_reason": reason, "seconds": round(read_s, 3), "samples": samples})
         return
     if rails:
         print_table(
