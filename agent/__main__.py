@@ -13,7 +13,7 @@ from ..core.errors import EdgewrightError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs until SIGTERM or SIGINT; exits 0 then, 1 with a one-line reason when it cannot start."""
+    """Runs until SIGTERM or SIGINT, and exits 0 then; a second one ends it at once. Exits 1 with a one-line reason when it cannot start."""
     parser = argparse.ArgumentParser(prog="python -m edgewright.agent", description="The Edgewright agent.")
     parser.add_argument("--config", type=Path, required=True, help="the configuration file, agent.toml")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
@@ -31,8 +31,13 @@ def main(argv: list[str] | None = None) -> int:
     except EdgewrightError as error:
         print(f"edgewright: {error.reason.line()} [{error.code}]", file=sys.stderr)
         return 1
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        daemon.stop()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: daemon.stop())
+        signal.signal(number, stop)
     gc.freeze()  # what was loaded stays: collections need not walk it again
     try:
         daemon.run()

@@ -19,7 +19,7 @@ def check_order(order: Order, config: AgentConfig, store: Store) -> None:
     """Hold an order against this device's limits and its free space.
 
     Raises:
-        Rejected: ``deployment-too-large``, ``model-unsupported``, ``budget-bad-value``.
+        Rejected: ``model-unsupported``, ``budget-bad-value``, ``deployment-too-large``.
         Unfit: ``disk-full``.
     """
     if not order.model_file.endswith(".onnx"):

@@ -1,4 +1,4 @@
-"""The actions of the plan, one function each: what it takes to carry one out, in the daemon's loop.
+"""The actions of the plan, one function each: what it takes to carry one out, in the daemon's loop. From activation on they are in `activation`.
 
 Each returns whether the plan should be asked again at once. Intents are persisted (`happen`) before the effect, results after it; every effect
 may be repeated after a crash.
@@ -6,35 +6,69 @@ may be repeated after a crash.
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from ..core.budget import judge
 from ..core.errors import EdgewrightError, Reason
-from . import steps
-from .deployment import Happening
+from . import activation, upkeep
+from .acceptance import check_order
+from .deployment import Happening, after
 from .journal import DeploymentRecord
 from .lanes import Job
 from .plan import Action, Verb
+from .steps import BuildOutcome
 
 if TYPE_CHECKING:
     from .deployer import Deployer
 
-log = logging.getLogger(__name__)
+MAX_NOTES = 100
 
 
 def _start(deployer: Deployer, name: str, _action: Action) -> bool:
-    wanted = deployer.journal.models[name].wanted
-    assert wanted is not None
-    deployer.begin(name, DeploymentRecord(order=wanted, received_s=deployer.parts.clock_s()))
+    """A new deployment takes the place of the last one's record."""
+    record = deployer.journal.models[name]
+    assert record.wanted is not None
+    slots = deployer.slots(name).read()
+    used = [slot.folder for slot in (slots.active, slots.previous, slots.trial) if slot is not None]
+    used += [entry.engine_folder for entry in (record.deployment, record.proven) if entry is not None]
+    attempt = next_attempt(record.wanted.deployment, used)
+    fresh = DeploymentRecord(order=record.wanted, attempt=attempt, received_s=deployer.parts.clock_s())
+    deployer.ledger.commit_deployment(name, fresh, settled="")
+    deployer.parts.changed()
+    return True
+
+
+def next_attempt(deployment: str, folders: Iterable[str]) -> int:
+    """A number that none of the engine folders of `deployment` has: what was there before must not be taken for the new one."""
+    numbers = (folder.removeprefix(f"{deployment}-") for folder in folders if folder.startswith(f"{deployment}-"))
+    return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+def _retry(deployer: Deployer, name: str, action: Action) -> bool:
+    """What succeeded once is built again. That it was tried under this runtime is written down at once: it is tried once."""
+    proven = deployer.journal.models[name].proven
+    assert proven is not None
+    tried = msgspec.structs.replace(proven, attempt=proven.attempt + 1, runtime=deployer.runtime)
+    fresh = DeploymentRecord(
+        order=proven.order,
+        attempt=tried.attempt,
+        state=after(proven.state, "retry"),
+        reason=action.reason,
+        received_s=proven.received_s,
+        runtime=deployer.runtime,
+    )
+    deployer.ledger.commit_deployment(name, fresh, proven=tried)
+    deployer.parts.changed()
     return True
 
 
 def _check(deployer: Deployer, name: str, _action: Action) -> bool:
     try:
-        deployer.check(deployer.deployment(name))
+        check_order(deployer.deployment(name).order, deployer.parts.config, deployer.parts.store)
     except EdgewrightError as error:
         deployer.happen(name, "reject", error.reason)
     else:
@@ -42,20 +76,17 @@ def _check(deployer: Deployer, name: str, _action: Action) -> bool:
     return True
 
 
+# --- the transfer ---
+
+
 def _download(deployer: Deployer, name: str, _action: Action) -> bool:
-    assert deployer.downloads is not None
     deployer.happen(name, "download")
-    resume_download(deployer, name)
     return True
 
 
-def resume_download(deployer: Deployer, name: str) -> None:
-    """Begin or go on with the transfer of a deployment that is DOWNLOADING."""
-    assert deployer.downloads is not None
-    if deployer.downloads.model != name:
-        deployer.downloads.start(name, deployer.deployment(name).order)
-    else:
-        deployer.downloads.pump()
+def _fetch(deployer: Deployer, name: str, _action: Action) -> bool:
+    deployer.downloads.start(name, deployer.deployment(name).order)
+    return True
 
 
 def _pause(deployer: Deployer, name: str, _action: Action) -> bool:
@@ -64,25 +95,20 @@ def _pause(deployer: Deployer, name: str, _action: Action) -> bool:
 
 
 def _resume(deployer: Deployer, name: str, _action: Action) -> bool:
-    assert deployer.downloads is not None
-    if deployer.downloads.model not in {"", name}:
-        return False
     deployer.happen(name, "resume")
-    resume_download(deployer, name)
+    deployer.downloads.pump()
     return True
 
 
 def download_ended(deployer: Deployer, name: str, reason: Reason | None) -> None:
-    """The transfer is over: complete, or refused."""
-    state = deployer.deployment(name).state
-    if state == "PAUSED":
-        deployer.happen(name, "resume")
-    elif state != "DOWNLOADING":
-        return
-    if reason is None:
-        deployer.happen(name, "downloaded")
-    else:
-        deployer.happen(name, _failure(reason), reason)
+    """The transfer is over: complete, or failed. When that cannot be written down, the transfer is begun again later and ends the same way."""
+    with deployer.guarded(name):
+        if deployer.deployment(name).state == "PAUSED":
+            deployer.happen(name, "resume")
+        if reason is None:
+            deployer.happen(name, "downloaded")
+        else:
+            deployer.happen(name, _failure(reason), reason)
     deployer.advance()
 
 
@@ -95,40 +121,39 @@ def _failure(reason: Reason) -> Happening:
     return "reject" if reason.family == "rejected" else "fail"
 
 
+# --- the build ---
+
+
 def _build(deployer: Deployer, name: str, _action: Action) -> bool:
-    deployment = deployer.deployment(name)
-    if deployment.state == "VERIFIED":
+    if deployer.deployment(name).state == "VERIFIED":
         deployer.happen(name, "optimize")
-        deployment = deployer.deployment(name)
-    config, store, order, work = deployer.parts.config, deployer.parts.store, deployment.order, deployer.work(deployment)
-    runtime = deployer.runtime
+    steps, order, work = deployer.parts.steps, deployer.deployment(name).order, deployer.work(name)
 
     def progress(share: float, note: str) -> None:
         deployer.progress_notes[name] = (share, note)
 
-    def run(cancel: threading.Event) -> object:
-        return steps.build(config, store, name, order, work, progress, cancel)
+    def run(cancel: threading.Event) -> BuildOutcome:
+        return steps.build(name, order, work, progress, cancel)
 
-    def done(result: object) -> None:
-        assert isinstance(result, steps.BuildOutcome)
+    def done(outcome: BuildOutcome) -> None:
         deployer.happen(
             name,
             "measured",
-            measurement=result.measurement,
-            notes=result.notes[:100],
-            built=result.folder.name if result.folder is not None else "",
-            engine_digest=result.engine_digest,
-            runtime=runtime,
+            measurement=outcome.measurement,
+            notes=outcome.notes[:MAX_NOTES],
+            built=outcome.folder.name if outcome.folder is not None else "",
+            engine_digest=outcome.engine_digest,
+            runtime=deployer.runtime,
         )
 
-    deployer.submit("build", name, Job(f"build {name}", run, done, lambda reason: _build_failed(deployer, name, reason)))
+    def failed(reason: Reason) -> None:
+        # A cancel that came from the plan (cancelled, superseded, removed, too late) has its own words there.
+        if reason.code != "cancelled":
+            deployer.happen(name, _failure(reason), reason)
+
+    job: Job[Any] = Job(f"build {name}", run, done, failed)
+    deployer.submit("build", name, job)
     return False
-
-
-def _build_failed(deployer: Deployer, name: str, reason: Reason) -> None:
-    # A cancel that came from the plan (cancelled, superseded, removed, too late) has its own words there.
-    if reason.code != "cancelled":
-        deployer.happen(name, _failure(reason), reason)
 
 
 def _gate(deployer: Deployer, name: str, _action: Action) -> bool:
@@ -149,105 +174,7 @@ def _gate(deployer: Deployer, name: str, _action: Action) -> bool:
     return True
 
 
-def _stage(deployer: Deployer, name: str, _action: Action) -> bool:
-    deployment = deployer.deployment(name)
-    built = deployer.work(deployment) / "out" / deployment.built
-    target = deployment.engine_folder
-    slots = deployer.slots(name)
-    if not built.is_dir() and not (slots.engines / target).is_dir():
-        deployer.happen(name, "fail", Reason("engine-lost", "the built engine has gone from the disk", "Send the deployment again", "unfit"))
-        return True
-
-    job: Job[object] = Job(
-        f"stage {name}",
-        lambda _cancel: slots.stage(built, target),
-        lambda _: deployer.happen(name, "stage"),
-        lambda reason: deployer.happen(name, "fail", reason),
-    )
-    deployer.submit("short", name, job)
-    return False
-
-
-def _activate(deployer: Deployer, name: str, _action: Action) -> bool:
-    deployer.happen(name, "activate")
-    return True
-
-
-def _probe(deployer: Deployer, name: str, _action: Action) -> bool:
-    """ACTIVATING: switch the link, tell the application, and load the engine once."""
-    deployment = deployer.deployment(name)
-    slot, slots = deployer.trial_slot(deployment), deployer.slots(name)
-    section = deployer.parts.config.model(name)
-    folder = slots.engines / slot.folder
-
-    def run(cancel: threading.Event) -> object:
-        trial = slots.read().trial
-        if trial is None or trial.folder != slot.folder:
-            slots.begin_trial(slot)
-        if section.activate:
-            steps.run_command(section, "activate", section.activate, name, folder)
-        steps.probe(folder, cancel)
-        return None
-
-    deployer.submit(
-        "short", name, Job(f"activate {name}", run, lambda _: deployer.happen(name, "probe"), lambda reason: _start_undo(deployer, name, reason))
-    )
-    return False
-
-
-def _watch(deployer: Deployer, name: str, _action: Action) -> bool:
-    """PROBATION: the health command decides; without one, time, and a last look whether the engine still loads."""
-    deployment, section = deployer.deployment(name), deployer.parts.config.model(name)
-    folder = deployer.slots(name).engines / deployment.engine_folder
-    is_over = deployment.probation_s >= deployer.probation_limit_s(deployment)
-    if not is_over and not (section.health and deployer.watch_due(name)):
-        return False
-
-    def run(cancel: threading.Event) -> object:
-        if section.health:
-            steps.run_command(section, "health", section.health, name, folder)
-        if is_over:
-            steps.probe(folder, cancel)
-        return None
-
-    def done(_: object) -> None:
-        if is_over:
-            deployer.slots(name).confirm()
-            deployer.happen(name, "confirm")
-
-    deployer.submit("short", name, Job(f"probation {name}", run, done, lambda reason: _start_undo(deployer, name, reason)))
-    return False
-
-
-def _start_undo(deployer: Deployer, name: str, reason: Reason) -> None:
-    if reason.code != "cancelled":
-        deployer.happen(name, "roll_back", reason, undo=reason)
-
-
-def _undo(deployer: Deployer, name: str, action: Action) -> bool:
-    """Take a trial out: back to what was active, and tell the application."""
-    if action.happening is not None:
-        deployer.happen(name, action.happening, action.reason, undo=action.reason)
-    deployment, slots, section = deployer.deployment(name), deployer.slots(name), deployer.parts.config.model(name)
-    why = deployment.undo or Reason("unknown", "the reason was lost", "", "faulty")
-
-    def run(_cancel: threading.Event) -> object:
-        slots.abandon_trial()
-        active = slots.read().active
-        if section.activate and active is not None:
-            steps.run_command(section, "activate", section.activate, name, slots.engines / active.folder)
-        return None
-
-    def done(_: object) -> None:
-        end = Reason("rolled-back", f"rolled back: {why.message}", why.next, why.family)
-        deployer.happen(name, "rolled_back", end)
-
-    def failed(reason: Reason) -> None:
-        log.error("%s: the activate command failed during the roll-back: %s", name, reason.line())
-        done(None)
-
-    deployer.submit("short", name, Job(f"roll back {name}", run, done, failed))
-    return False
+# --- the ends ---
 
 
 def _end(deployer: Deployer, name: str, action: Action) -> bool:
@@ -257,31 +184,30 @@ def _end(deployer: Deployer, name: str, action: Action) -> bool:
 
 
 def _remove(deployer: Deployer, name: str, _action: Action) -> bool:
-    deployer.forget(name)
-    return False
-
-
-def _retry(deployer: Deployer, name: str, action: Action) -> bool:
-    deployment = deployer.deployment(name)
-    fresh: dict[str, object] = {"measurement": None, "built": "", "engine_digest": "", "elapsed_s": 0.0, "probation_s": 0.0}
-    deployer.happen(name, "retry", action.reason, attempt=deployment.attempt + 1, **fresh)
+    """The model leaves this device. A crash in between leaves a model that is not wanted: it is removed again."""
+    deployer.slots(name).remove()
+    deployer.ledger.remove_model(name)
+    upkeep.after_removal(deployer)
+    deployer.parts.changed()
     return True
 
 
 ACTIONS: dict[Verb, Callable[[Deployer, str, Action], bool]] = {
     "start": _start,
+    "retry": _retry,
     "check": _check,
     "download": _download,
+    "fetch": _fetch,
     "pause": _pause,
     "resume": _resume,
     "build": _build,
     "gate": _gate,
-    "stage": _stage,
-    "activate": _activate,
-    "probe": _probe,
-    "watch": _watch,
-    "undo": _undo,
     "end": _end,
     "remove": _remove,
-    "retry": _retry,
+    "stage": activation.stage,
+    "activate": activation.activate,
+    "probe": activation.probe,
+    "watch": activation.watch,
+    "undo": activation.undo,
+    "fall_back": activation.fall_back,
 }

@@ -65,7 +65,7 @@ def _jobs(daemon: Daemon) -> list[dict[str, Any]]:
         current = record.deployment
         if current is None or not is_open(current.state):
             continue
-        done, total = daemon.downloads.progress(name)
+        done, total = daemon.deployer.downloads.progress(name)
         share, note = daemon.deployer.progress_notes.get(name, (None, ""))
         jobs.append(
             {
@@ -120,7 +120,8 @@ def _diag(daemon: Daemon) -> dict[str, Any]:
             "limits": daemon.config.limits,
             "optimize": daemon.config.optimize,
             "telemetry": daemon.config.telemetry,
-            "models": daemon.config.models,
+            # Their arguments are the owner's own, and may be anything.
+            "models": {name: {"activate": bool(section.activate), "health": bool(section.health)} for name, section in daemon.config.models.items()},
         },
         "journal": journal,
     }

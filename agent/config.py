@@ -6,6 +6,7 @@ this module and a test holds the two together.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import msgspec
 from ..core.errors import Rejected
 from ..core.nearest import nearest_hint
 from ..core.toml import decode_toml
-from ..core.wire.link import LinkOptions, TlsFiles
 from ..core.wire.topics import check_name
+
+DAY_S = 86400.0
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +136,7 @@ def config_from_toml(path: Path) -> AgentConfig:
     check_name(file.device, what="device")
     for name in file.models:
         check_name(name, what="model")
-    _check_ranges(file, path)
+    _check_values(file, path)
     folder = path.resolve().parent
     return AgentConfig(
         fleet=file.fleet,
@@ -164,61 +166,44 @@ def _refuse_unknown(table: dict[str, Any], section: type[msgspec.Struct], prefix
             _refuse_unknown(value, known[key], f"{key}.")
 
 
-def _check_ranges(file: AgentFile, path: Path) -> None:
-    limits, broker = file.limits, file.broker
-    for name, value, low, high in (
-        ("broker.port", broker.port, 1, 65535),
-        ("broker.keepalive_s", broker.keepalive_s, 5, 3600),
-        ("broker.reconnect_min_s", broker.reconnect_min_s, 0.05, 3600),
-        ("broker.reconnect_max_s", broker.reconnect_max_s, broker.reconnect_min_s, 86400),
-        ("limits.max_deployment_bytes", limits.max_deployment_bytes, 1, 1 << 40),
-        ("limits.min_free_bytes", limits.min_free_bytes, 0, 1 << 40),
-        ("limits.max_build_s", limits.max_build_s, 1, 7 * 86400),
-        ("limits.max_starts", limits.max_starts, 1, 1000),
-        ("limits.window", limits.window, 1, 20),
-        ("limits.chunk_timeout_s", limits.chunk_timeout_s, 0.05, 600),
-        ("limits.outbox_events", limits.outbox_events, 10, 1_000_000),
-        ("optimize.threads", file.optimize.threads, 1, 256),
-        ("optimize.bench_seconds", file.optimize.bench_seconds, 0.05, 3600),
-        ("optimize.nice", file.optimize.nice, 0, 19),
-        ("telemetry.interval_s", file.telemetry.interval_s, 0, 86400),
-    ):
-        if not low <= value <= high:
+def _ranges(file: AgentFile) -> Iterator[tuple[str, float | None, float, float]]:
+    """Each number of the file with its bounds."""
+    broker, limits, optimize = file.broker, file.limits, file.optimize
+    yield "broker.port", broker.port, 1, 65535
+    yield "broker.keepalive_s", broker.keepalive_s, 5, 3600
+    yield "broker.reconnect_min_s", broker.reconnect_min_s, 0.05, 3600
+    yield "broker.reconnect_max_s", broker.reconnect_max_s, broker.reconnect_min_s, DAY_S
+    yield "limits.max_deployment_bytes", limits.max_deployment_bytes, 1, 1 << 40
+    yield "limits.min_free_bytes", limits.min_free_bytes, 0, 1 << 40
+    yield "limits.max_build_s", limits.max_build_s, 1, 7 * DAY_S
+    yield "limits.max_build_memory_mb", limits.max_build_memory_mb, 16, 1 << 30
+    yield "limits.max_deadline_s", limits.max_deadline_s, 1, 365 * DAY_S
+    yield "limits.max_probation_s", limits.max_probation_s, 0, 30 * DAY_S
+    yield "limits.max_starts", limits.max_starts, 1, 1000
+    yield "limits.window", limits.window, 1, 20
+    yield "limits.chunk_timeout_s", limits.chunk_timeout_s, 0.05, 600
+    yield "limits.outbox_events", limits.outbox_events, 10, 1_000_000
+    yield "optimize.threads", optimize.threads, 1, 256
+    yield "optimize.bench_seconds", optimize.bench_seconds, 0.05, 3600
+    yield "optimize.nice", optimize.nice, 0, 19
+    if file.telemetry.interval_s != 0:
+        yield "telemetry.interval_s", file.telemetry.interval_s, 1, DAY_S
+    for name, model in file.models.items():
+        yield f"models.{name}.health_interval_s", model.health_interval_s, 0.1, DAY_S
+        yield f"models.{name}.command_timeout_s", model.command_timeout_s, 0.1, 3600
+
+
+def _check_values(file: AgentFile, path: Path) -> None:
+    for name, value, low, high in _ranges(file):
+        if value is not None and not low <= value <= high:
             raise Rejected("config-bad-value", f"{name} = {value} in {path.name} is out of range", f"Use {low:g} to {high:g}")
-
-
-def link_options(config: AgentConfig) -> LinkOptions:
-    """How to reach the broker; reads the password file.
-
-    Raises:
-        Rejected: ``config-bad-value`` when a file that the config names cannot be read.
-    """
-    broker = config.broker
-    password = None
-    if broker.password_file is not None:
-        try:
-            password = (config.folder / broker.password_file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            message = f"the password file {config.folder / broker.password_file} cannot be read: {error.strerror}"
-            raise Rejected("config-bad-value", message, "Correct broker.password_file, or the file's owner and mode") from error
-    tls = None
-    if broker.tls_ca is not None:
-        tls = TlsFiles(config.folder / broker.tls_ca, _maybe(config, broker.tls_certificate), _maybe(config, broker.tls_key))
-        for file in (tls.ca, tls.certificate, tls.key):
-            if file is not None and not file.is_file():
-                raise Rejected("config-bad-value", f"the TLS file {file} is not there", "Correct broker.tls_ca, tls_certificate or tls_key")
-    return LinkOptions(
-        host=broker.host,
-        port=broker.port,
-        client_id=f"{config.fleet}-{config.device}",
-        username=broker.username,
-        password=password,
-        tls=tls,
-        keepalive_s=broker.keepalive_s,
-        reconnect_min_s=broker.reconnect_min_s,
-        reconnect_max_s=broker.reconnect_max_s,
-    )
-
-
-def _maybe(config: AgentConfig, name: str | None) -> Path | None:
-    return None if name is None else config.folder / name
+    broker = file.broker
+    if broker.tls_ca is None and (broker.tls_certificate or broker.tls_key):
+        message = f"{path.name} names a client certificate or key and no broker.tls_ca: the connection would not be encrypted"
+        raise Rejected("config-bad-value", message, "Give broker.tls_ca, the certificate of the broker's authority")
+    if (broker.tls_certificate is None) != (broker.tls_key is None):
+        raise Rejected("config-bad-value", f"{path.name} names one of broker.tls_certificate and broker.tls_key", "Give both, or none")
+    for name, model in file.models.items():
+        for verb, argv in (("activate", model.activate), ("health", model.health)):
+            if argv and not argv[0]:
+                raise Rejected("config-bad-value", f"models.{name}.{verb} of {path.name} names no program", "Give the program, then its arguments")

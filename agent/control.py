@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +18,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..core.errors import EdgewrightError, Faulty, Reason, Rejected, Unfit
+from ..core.errors import EdgewrightError, Faulty, Reason, Rejected, Unfit, error_from_reason
 
 log = logging.getLogger(__name__)
 
 MAX_LINE_BYTES = 64 * 1024
+REQUEST_S = 5.0
 ANSWER_S = 30.0
+_PAUSE_S = 1.0
 
 Verb = Literal["status", "jobs", "explain", "cancel", "rollback", "release", "diag"]
 
@@ -45,55 +48,64 @@ class ControlServer:
     """Accepts one connection after the other on a thread of its own; `answer` is called in the daemon's loop."""
 
     def __init__(self, path: Path, post: Callable[..., None], answer: Callable[[ControlRequest], object]) -> None:
+        """Raises:
+        Unfit: ``socket-unusable`` when it cannot be made, or is another agent's.
+        """
         self._path = path
         self._post = post
         self._answer = answer
+        self._stopping = threading.Event()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.unlink(missing_ok=True)
-            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            _make_way(path)
             with _address(path) as address:
                 self._socket.bind(address)
             path.chmod(0o660)
             self._socket.listen(8)
         except OSError as error:
+            self._socket.close()
             message = f"the control socket {path} cannot be made: {error}"
             raise Unfit("socket-unusable", message, "Correct paths.socket, or the folder's owner") from error
+        except Unfit:
+            self._socket.close()
+            raise
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
+        self._stopping.set()
+        # Closing alone would leave the thread in accept() for ever.
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(_PAUSE_S)
         self._socket.close()
         self._path.unlink(missing_ok=True)
 
     def _serve(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 connection, _ = self._socket.accept()
-            except OSError:
-                return
+            except OSError as error:
+                if not self._stopping.is_set():
+                    log.warning("The control socket took no connection: %s", error)
+                    self._stopping.wait(_PAUSE_S)
+                continue
             with connection:
-                connection.settimeout(5.0)
                 try:
                     self._serve_one(connection)
                 except OSError as error:
                     log.info("A control connection broke: %s", error)
 
     def _serve_one(self, connection: socket.socket) -> None:
-        line = b""
-        while b"\n" not in line and len(line) <= MAX_LINE_BYTES:
-            data = connection.recv(4096)
-            if not data:
-                break
-            line += data
+        line = _read_line(connection, time.monotonic() + REQUEST_S)
         try:
             request = msgspec.json.decode(line, type=ControlRequest)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             reason = Reason("request-malformed", f"the request does not fit: {error}", "Use edgewright agent", "rejected")
             answer = ControlAnswer(error=reason)
         else:
             answer = self._in_loop(request)
-        connection.settimeout(ANSWER_S)
+        connection.settimeout(REQUEST_S)
         connection.sendall(msgspec.json.encode(answer) + b"\n")
 
     def _in_loop(self, request: ControlRequest) -> ControlAnswer:
@@ -117,19 +129,54 @@ class ControlServer:
         return answers[0]
 
 
+def _make_way(path: Path) -> None:
+    """Remove the socket that an agent left behind which is no more, and nothing else.
+
+    Raises:
+        Unfit: ``socket-unusable`` when somebody listens there.
+        OSError: it is no socket, or it cannot be removed.
+    """
+    if path.exists() and not path.is_socket():
+        raise FileExistsError(f"{path} is there and no socket")
+    if not path.exists():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(REQUEST_S)
+        with _address(path) as address:
+            is_taken = probe.connect_ex(address) == 0
+        if is_taken:
+            raise Unfit("socket-unusable", f"another agent listens at {path}", "Give this one its own paths.socket")
+    path.unlink(missing_ok=True)
+
+
+def _read_line(connection: socket.socket, deadline: float) -> bytes:
+    """What comes until a line's end, within bounds of size and time.
+
+    Raises:
+        OSError: it did not come in time.
+    """
+    line = b""
+    while b"\n" not in line and len(line) <= MAX_LINE_BYTES:
+        connection.settimeout(max(0.01, deadline - time.monotonic()))
+        data = connection.recv(4096)
+        if not data:
+            break
+        line += data
+    return line
+
+
 def ask_agent(path: Path, request: ControlRequest) -> Any:
     """The client's side: send one request to the agent's socket; returns the decoded answer.
 
     Raises:
-        Unfit: ``agent-absent`` when nobody listens.
+        Rejected: ``agent-forbidden``.
+        Unfit: ``agent-absent`` when nobody listens, or it ended before it answered.
         EdgewrightError: what the agent answered.
     """
-    from ..core.errors import error_from_reason
-
     data = b""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
-            client.settimeout(ANSWER_S + 5)
+            client.settimeout(ANSWER_S + REQUEST_S)
             with _address(path) as address:
                 client.connect(address)
             client.sendall(msgspec.json.encode(request) + b"\n")
@@ -138,8 +185,11 @@ def ask_agent(path: Path, request: ControlRequest) -> Any:
     except PermissionError as error:
         raise Rejected("agent-forbidden", f"you may not talk to the agent at {path}", f"Join the group of {path}") from error
     except OSError as error:
-        hint = "Start it (systemctl start edgewright-agent), or give --socket"
-        raise Unfit("agent-absent", f"no agent listens at {path}: {os.strerror(error.errno or 0)}", hint) from error
+        hint = "Start it (systemctl start edgewright-agent), or give the --config that it runs with"
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise Unfit("agent-absent", f"no agent answers at {path}: {why}", hint) from error
+    if not data:
+        raise Unfit("agent-absent", f"the agent at {path} ended before it answered", "Look at its log, and ask again")
     answer = msgspec.json.decode(data, type=ControlAnswer)
     if answer.error is not None:
         raise error_from_reason(answer.error)

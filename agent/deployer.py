@@ -1,47 +1,56 @@
-"""Carries the plan out. The one owner of the journal: persist the intent, act, persist the result, report.
+"""Carries the plan out: persist the intent, act, persist the result, report.
 
-Everything here runs in the daemon's loop and returns at once; what blocks goes to a lane and comes back as a call.
+Everything here runs in the daemon's loop and returns at once; what blocks goes to a lane and comes back as a call. A step that fails because of
+this device's disk, or of a fault of ours, is tried again after `RETRY_S`; it does not keep other models from going on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from ..core.artifact import walk_blobs
 from ..core.errors import EdgewrightError, Reason
-from ..core.wire.messages import Event, State
-from .acceptance import check_order
+from . import upkeep
+from .actions import ACTIONS, download_ended
 from .config import AgentConfig
 from .deployment import Happening, after, is_open
-from .downloads import Downloads, artifacts
-from .journal import DeploymentRecord, Journal, JournalFile, ModelRecord
+from .downloads import Downloads
+from .inbox import Request
+from .journal import DeploymentRecord, Journal, ModelRecord
 from .lanes import Job, LaneName, Lanes
-from .outbox import Outbox
-from .plan import Action, Facts, next_action
-from .slots import ModelSlots, Slot, all_models
+from .ledger import Ledger
+from .plan import Facts, next_action
+from .slots import ModelSlots
+from .steps import Steps
 from .store import Store
 
 log = logging.getLogger(__name__)
 
 SAVE_ELAPSED_S = 30.0
+RETRY_S = 10.0
+MAX_ACTIONS = 32
+"""In one go for one model: far more than the longest chain of immediate ones."""
 
 
 @dataclass(slots=True)
 class Parts:
-    """What the deployer works with. `changed` is called after every durable change; `post` schedules a call in the loop."""
+    """What the deployer works with. `ask` sends a request for chunks and returns False when the link is down; `changed` is called after every
+    change that the fleet should hear of.
+    """
 
     config: AgentConfig
     store: Store
-    journal_file: JournalFile
-    outbox: Outbox
+    ledger: Ledger
     lanes: Lanes
+    steps: Steps
+    ask: Callable[[Request], bool]
     changed: Callable[[], None]
     clock_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
@@ -50,196 +59,146 @@ class Parts:
 class Deployer:
     """Advances every model's deployment as far as it goes."""
 
-    def __init__(self, parts: Parts, journal: Journal) -> None:
-        self._parts = parts
-        self.journal = journal
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.ledger = parts.ledger
         self.runtime = ""
         self.is_link_up = False
         self.problems: dict[str, Reason] = {}
         self.progress_notes: dict[str, tuple[float, str]] = {}
-        self.downloads: Downloads | None = None
-        self._busy: dict[str, Job[object]] = {}
+        self._busy: dict[str, Job[Any]] = {}
         self._watch: dict[str, float] = {}
-        self._counted_s = parts.monotonic_s()
-        self._saved_s = self._counted_s
-        for name in all_models(parts.config.state):
-            self.slots(name).repair()
-            if name not in journal.models:
-                journal.models[name] = ModelRecord()
-        if journal.last_event is not None:
-            # The event of the last change may not have reached the outbox: receivers drop the second one.
-            parts.outbox.add(journal.last_event)
+        self._not_before: dict[str, float] = {}
+        self._counted_s = self._saved_s = parts.monotonic_s()
+        limits = parts.config.limits
+        self.downloads = Downloads(
+            parts.store,
+            parts.lanes,
+            parts.ask,
+            lambda name, reason: download_ended(self, name, reason),
+            window=limits.window,
+            chunk_timeout_s=limits.chunk_timeout_s,
+            monotonic_s=parts.monotonic_s,
+        )
+        upkeep.after_start(self)
+
+    @property
+    def journal(self) -> Journal:
+        return self.ledger.journal
 
     def slots(self, model: str) -> ModelSlots:
-        return ModelSlots(self._parts.config.state, model)
+        return ModelSlots(self.parts.config.state, model)
+
+    def deployment(self, name: str) -> DeploymentRecord:
+        return self.ledger.deployment(name)
+
+    def work(self, name: str) -> Path:
+        """The folder that the deployment of the model `name` is built in."""
+        return self.parts.config.state / "work" / f"{name}.{self.deployment(name).engine_folder}"
 
     # --- the loop ---
 
     def advance(self) -> None:
         """Do what can be done now for every model."""
         self._count_time()
-        for name in list(self.journal.models):
-            try:
-                self._advance_model(name)
-                self.problems.pop(f"model-{name}", None)
-            except EdgewrightError as error:
-                # What could not be persisted did not happen; it is tried again at the next turn of the loop.
-                log.warning("%s: %s", name, error.reason.line())
-                self.problems[f"model-{name}"] = error.reason
-            except OSError as error:
-                log.exception("%s: the file system failed", name)
-                self.problems[f"model-{name}"] = Reason("disk-failed", f"{name}: {error}", "Check the disk of this device")
+        self.note("outbox", self.ledger.spool())
+        for _ in range(len(self.journal.models) + 1):
+            # One model's end may be what another one waits for.
+            changed = [name for name in list(self.journal.models) if self._advance_model(name)]
+            if not changed:
+                return
 
-    def _advance_model(self, name: str) -> None:
-        for _ in range(32):  # far more than the longest chain of immediate actions
-            record = self.journal.models.get(name)
-            action = None if record is None else next_action(self._facts(name, record))
-            if action is None:
-                return
-            if name in self._busy:
-                if action.verb in {"end", "undo", "remove"} and action.reason is not None:
-                    self._busy[name].cancel.set()
-                return
-            if not self._act(name, action):
-                return
+    def _advance_model(self, name: str) -> bool:
+        """Returns whether anything was done."""
+        if self._is_put_off(name):
+            return False
+        actions = 0
+        with self.guarded(name):
+            while actions < MAX_ACTIONS and not self._is_put_off(name):
+                record = self.journal.models.get(name)
+                action = None if record is None else next_action(self._facts(name, record))
+                if action is None:
+                    break
+                if name in self._busy:
+                    if action.is_end:
+                        self.parts.lanes.cancel(self._busy[name])
+                    break
+                actions += 1
+                if not ACTIONS[action.verb](self, name, action):
+                    break
+        return actions > 0
 
     def _facts(self, name: str, record: ModelRecord) -> Facts:
-        downloading = self.downloads.model if self.downloads is not None else ""
+        downloading = self.downloads.model
         return Facts(
             record=record,
             slots=self.slots(name).read(),
             is_link_up=self.is_link_up,
-            is_download_free=downloading in {"", name},
+            transfer="nobody's" if not downloading else "mine" if downloading == name else "another's",
             runtime=self.runtime,
             is_goal_known=self.journal.desired_sequence > 0,
-            max_deadline_s=self._parts.config.limits.max_deadline_s,
+            max_deadline_s=self.parts.config.limits.max_deadline_s,
         )
 
-    def _act(self, name: str, action: Action) -> bool:
-        """Carry one action out; returns whether the plan should be asked again at once."""
-        from .actions import ACTIONS
-
-        return ACTIONS[action.verb](self, name, action)
-
-    # --- what actions are made of ---
-
-    @property
-    def parts(self) -> Parts:
-        return self._parts
-
-    def deployment(self, name: str) -> DeploymentRecord:
-        current = self.journal.models[name].deployment
-        assert current is not None
-        return current
-
-    def work(self, deployment: DeploymentRecord) -> Path:
-        return self._parts.config.state / "work" / deployment.engine_folder
-
-    def submit(self, lane: LaneName, name: str, job: Job[object]) -> None:
-        """Run a job for one model; until it is over the plan of that model waits."""
-        done, failed = job.done, job.failed
-
-        def release_then(call: Callable[[object], None]) -> Callable[[object], None]:
-            def released(value: object) -> None:
-                self._busy.pop(name, None)
-                self.progress_notes.pop(name, None)
-                call(value)
-                self.advance()
-
-            return released
-
-        job.done, job.failed = release_then(done), release_then(failed)  # type: ignore[arg-type] # Reason is an object too
-        self._busy[name] = job
-        self._parts.lanes.submit(lane, job)
-
-    def happen(self, name: str, happening: Happening, reason: Reason | None = None, **changes: object) -> None:
-        """One transition: persisted, then spooled as an event, then reported.
-
-        Raises:
-            Unfit: the journal could not be written; nothing has changed.
-        """
-        record = self.journal.models[name]
-        old = self.deployment(name)
-        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, **changes)
-        record.deployment = new
+    @contextlib.contextmanager
+    def guarded(self, name: str) -> Iterator[None]:
+        """The boundary of a step of the model `name`: what goes wrong is logged once, becomes a problem in the report, and is tried again later."""
+        self._not_before.pop(name, None)
+        self.note(f"model-{name}", None)
         try:
-            self._persist_event(name, new)
-        except BaseException:
-            record.deployment = old
-            raise
-        log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
-        if not is_open(new.state):
-            self._closed(name, new.state)
-        self._parts.changed()
+            yield
+        except EdgewrightError as error:
+            self.put_off(name, error.reason)
+        except OSError as error:
+            self.put_off(name, Reason("disk-failed", f"{name}: {error}", "Check the disk of this device", "unfit"))
+        except Exception as error:
+            log.exception("A step of %s failed", name)
+            message = f"a step of {name} failed: {type(error).__name__}: {error}"[:500]
+            self.put_off(name, Reason("internal-error", message, "Report this with the agent's log"))
 
-    def begin(self, name: str, deployment: DeploymentRecord) -> None:
-        """A new deployment takes the place of the last one's record."""
-        record = self.journal.models[name]
-        old, record.deployment = record.deployment, deployment
-        try:
-            self._persist_event(name, deployment)
-        except BaseException:
-            record.deployment = old
-            raise
-        self._parts.changed()
+    def put_off(self, name: str, reason: Reason) -> None:
+        """The model cannot go on now: not before `RETRY_S` from now, but for what its owner asks."""
+        log.warning("%s: %s", name, reason.line())
+        self._not_before[name] = self.parts.monotonic_s() + RETRY_S
+        self.note(f"model-{name}", reason)
 
-    def _persist_event(self, name: str, deployment: DeploymentRecord) -> None:
-        journal, config = self.journal, self._parts.config
-        before = journal.event_sequence, journal.last_event
-        journal.event_sequence += 1
-        has_news = deployment.state in {"MEASURED", "SUCCEEDED", "REJECTED", "FAILED"}
-        journal.last_event = Event(
-            fleet=config.fleet,
-            device=config.device,
-            id=f"{config.device}-{journal.event_sequence}",
-            sequence=journal.event_sequence,
-            deployment=deployment.order.deployment,
-            model=name,
-            attempt=deployment.attempt,
-            state=deployment.state,
-            time_s=self._parts.clock_s(),
-            reason=deployment.reason,
-            measurement=deployment.measurement if has_news else None,
-        )
-        try:
-            self.save()
-        except BaseException:
-            journal.event_sequence, journal.last_event = before
-            raise
-        self._parts.outbox.add(journal.last_event)
+    def hurry(self, name: str) -> None:
+        """Whatever the model was put off for: try now."""
+        self._not_before.pop(name, None)
 
-    def _closed(self, name: str, state: State) -> None:
-        self._watch.pop(name, None)
-        if self.downloads is not None:
-            self.downloads.stop(name)
-        shutil.rmtree(self.work(self.deployment(name)), ignore_errors=True)
-        self.slots(name).clean()
-        self.collect_garbage()
-        log.info("%s: closed as %s", name, state)
+    def _is_put_off(self, name: str) -> bool:
+        return self.parts.monotonic_s() < self._not_before.get(name, 0.0)
 
-    def collect_garbage(self) -> None:
-        """Keep the blobs of open deployments and of those that run (a new runtime builds them again), and no others."""
-        keep: set[str] = set()
-        for record in self.journal.models.values():
-            current = record.deployment
-            if current is not None and (is_open(current.state) or current.state == "SUCCEEDED"):
-                keep |= {blob.digest for artifact in artifacts(current.order) for blob in walk_blobs(artifact)}
-        self._parts.store.keep_only(keep)
+    def note(self, key: str, reason: Reason | None) -> None:
+        """Make `reason` a problem in the report, or take it back."""
+        if reason is not None:
+            self.problems[key] = reason
+            self.parts.changed()
+        elif self.problems.pop(key, None) is not None:
+            self.parts.changed()
 
-    def forget(self, name: str) -> None:
-        """The model is gone from this device."""
-        self.slots(name).remove()
-        del self.journal.models[name]
-        self.save()
-        self.collect_garbage()
-        self._parts.changed()
+    def next_turn_s(self) -> float | None:
+        """When `advance` has to be called at the latest, on the monotonic clock."""
+        times = [] if "outbox" not in self.problems else [self._counted_s + RETRY_S]
+        for name, record in self.journal.models.items():
+            if name in self._not_before:
+                times.append(self._not_before[name])
+            elif record.deployment is not None and is_open(record.deployment.state):
+                times.append(self._turn_of(name, record.deployment))
+        return min(times, default=None)
 
-    def save(self) -> None:
-        self._parts.journal_file.save(self.journal)
-        self._saved_s = self._parts.monotonic_s()
+    def _turn_of(self, name: str, current: DeploymentRecord) -> float:
+        """Elapsed times are true as of the last count."""
+        left_s = min(current.order.deadline_s, self.parts.config.limits.max_deadline_s) - current.elapsed_s
+        turn_s = self._counted_s + min(SAVE_ELAPSED_S, max(1.0, left_s))
+        if current.state == "PROBATION" and name not in self._busy:
+            turn_s = min(turn_s, self._counted_s + max(0.05, self.probation_limit_s(current) - current.probation_s))
+            if self.parts.config.model(name).health:
+                turn_s = min(turn_s, self._watch.get(name, 0.0))
+        return turn_s
 
     def _count_time(self) -> None:
-        now_s = self._parts.monotonic_s()
+        now_s = self.parts.monotonic_s()
         passed_s, self._counted_s = now_s - self._counted_s, now_s
         is_working = False
         for record in self.journal.models.values():
@@ -250,51 +209,60 @@ class Deployer:
                 if current.state == "PROBATION":
                     current.probation_s += passed_s
         if is_working and now_s - self._saved_s > SAVE_ELAPSED_S:
-            self.save()
+            self._saved_s = now_s
+            try:
+                self.ledger.save()
+            except (EdgewrightError, OSError) as error:
+                log.warning("Elapsed times could not be saved: %s", error)
 
-    def check(self, deployment: DeploymentRecord) -> None:
-        """Whether this device takes the order at all.
+    # --- what actions are made of ---
+
+    def submit(self, lane: LaneName, name: str, job: Job[Any]) -> None:
+        """Run a job for one model; until it is over the plan of that model waits."""
+        done, failed = job.done, job.failed
+
+        def release_then(call: Callable[[Any], None]) -> Callable[[Any], None]:
+            def released(value: Any) -> None:
+                self._busy.pop(name, None)
+                self.progress_notes.pop(name, None)
+                with self.guarded(name):
+                    call(value)
+                self.advance()
+
+            return released
+
+        job.done, job.failed = release_then(done), release_then(failed)
+        self._busy[name] = job
+        self.parts.lanes.submit(lane, job)
+
+    def happen(self, name: str, happening: Happening, reason: Reason | None = None, **changes: object) -> None:
+        """One transition: persisted, then spooled as an event, then reported.
 
         Raises:
-            EdgewrightError: it does not.
+            Unfit: the journal could not be written; nothing has changed.
         """
-        check_order(deployment.order, self._parts.config, self._parts.store)
+        record, old = self.journal.models[name], self.deployment(name)
+        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, **changes)
+        others: dict[str, object] = {}
+        if not is_open(new.state) and record.wanted is not None and record.wanted.deployment == new.order.deployment:
+            others["settled"] = new.order.deployment
+        if new.state == "SUCCEEDED":
+            others["proven"] = new
+        self.ledger.commit_deployment(name, new, **others)
+        log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
+        if not is_open(new.state):
+            self._watch.pop(name, None)
+            self.downloads.stop(name)
+            upkeep.after_end(self, name)
+        self.parts.changed()
 
     def watch_due(self, name: str) -> bool:
         """Whether the next look at an engine on probation is due; sets the one after."""
-        now_s = self._parts.monotonic_s()
+        now_s = self.parts.monotonic_s()
         if now_s < self._watch.get(name, 0.0):
             return False
-        self._watch[name] = now_s + self._parts.config.model(name).health_interval_s
+        self._watch[name] = now_s + self.parts.config.model(name).health_interval_s
         return True
 
-    def next_turn_s(self) -> float | None:
-        """When `advance` has to be called at the latest, on the monotonic clock."""
-        times: list[float] = []
-        for name, record in self.journal.models.items():
-            current = record.deployment
-            if current is None or not is_open(current.state):
-                continue
-            # Elapsed times are true as of the last count.
-            left_s = min(current.order.deadline_s, self._parts.config.limits.max_deadline_s) - current.elapsed_s
-            times.append(self._counted_s + min(SAVE_ELAPSED_S, max(1.0, left_s)))
-            if current.state == "PROBATION" and name not in self._busy:
-                times.append(self._counted_s + max(0.05, self.probation_limit_s(current) - current.probation_s))
-                if self._parts.config.model(name).health:
-                    times.append(self._watch.get(name, 0.0))
-        return min(times) if times else None
-
     def probation_limit_s(self, deployment: DeploymentRecord) -> float:
-        return min(deployment.order.probation_s, self._parts.config.limits.max_probation_s)
-
-    def trial_slot(self, deployment: DeploymentRecord) -> Slot:
-        chosen = deployment.measurement.chosen if deployment.measurement else None
-        return Slot(
-            folder=deployment.engine_folder,
-            deployment=deployment.order.deployment,
-            version=deployment.order.version,
-            backend=chosen.backend if chosen else "",
-            engine_digest=deployment.engine_digest,
-            since_s=self._parts.clock_s(),
-            runtime=deployment.runtime,
-        )
+        return min(deployment.order.probation_s, self.parts.config.limits.max_probation_s)

@@ -1,11 +1,13 @@
-"""Drives one deployment's transfer: frames in, requests out, finished blobs to a lane. One deployment downloads at a time."""
+"""Drives one deployment's transfer: frames in, requests out, the two ends of each blob to a lane. One deployment downloads at a time."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
-from ..core.artifact import Artifact, walk_blobs
+from ..core.artifact import Artifact, Blob, walk_blobs
 from ..core.errors import EdgewrightError, Reason
 from ..core.wire.frames import decode_frame
 from ..core.wire.messages import Order
@@ -13,26 +15,45 @@ from .inbox import Pace, Request, Transfer
 from .lanes import Job, Lanes
 from .store import PartialBlob, Store
 
+log = logging.getLogger(__name__)
+
 Ended = Callable[[str, "Reason | None"], None]
 
 
 class Downloads:
     """Owned by the daemon's loop. `ended` is told once per transfer: the model's name, and a reason when it failed."""
 
-    def __init__(self, store: Store, lanes: Lanes, ask: Callable[[Request], bool], ended: Ended, window: int, chunk_timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: Store,
+        lanes: Lanes,
+        ask: Callable[[Request], bool],
+        ended: Ended,
+        window: int,
+        chunk_timeout_s: float,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._lanes = lanes
         self._ask = ask
         self._ended = ended
         self._window = window
         self._chunk_timeout_s = chunk_timeout_s
+        self._monotonic_s = monotonic_s
         self._model = ""
         self._transfer: Transfer | None = None
+        # One blob at a time is opened or finished on the lane, also when its transfer was given up meanwhile: two on one file would spoil it.
+        self._at_disk = ""
 
     @property
     def model(self) -> str:
         """Whose transfer is under way; empty when none is."""
         return self._model
+
+    @property
+    def at_disk(self) -> str:
+        """The digest of the blob that a lane is reading or moving; not to be deleted. Empty when there is none."""
+        return self._at_disk
 
     def progress(self, model: str) -> tuple[int, int]:
         """Bytes that are there, and bytes in all; zeros when this model is not downloading."""
@@ -41,6 +62,7 @@ class Downloads:
         return self._transfer.bytes_done, self._transfer.bytes_total
 
     def start(self, model: str, order: Order) -> None:
+        """Begin with, or go on with, what `order` needs and the store does not have."""
         blobs = {blob.digest: blob for artifact in artifacts(order) for blob in walk_blobs(artifact)}
         self._model = model
         self._transfer = Transfer(self._store, tuple(blobs.values()), Pace(float(self._window), self._chunk_timeout_s, self._chunk_timeout_s))
@@ -57,59 +79,85 @@ class Downloads:
             self._transfer.forget_requests()
 
     def frame(self, payload: bytes) -> None:
-        """A payload of the blob topic."""
+        """A payload of the blob topic. A malformed one is some other sender's, and is dropped."""
         if self._transfer is None:
             return
         try:
-            self._transfer.take(decode_frame(payload), time.monotonic())
+            frame = decode_frame(payload)
         except EdgewrightError as error:
-            # A malformed frame is some other sender's; only what the transfer itself refuses ends it.
-            if not error.code.startswith("frame-"):
-                self._end(error.reason)
-            return
-        self.pump()
-
-    def pump(self) -> None:
-        """Ask for what may be asked for, hand a complete blob over, notice the end."""
-        transfer = self._transfer
-        if transfer is None:
+            log.info("Dropped a frame: %s", error.reason.line())
             return
         try:
-            for request in transfer.next_requests(time.monotonic()):
-                if not self._ask(request):
-                    transfer.forget_requests()
-                    return
+            self._transfer.take(frame, self._monotonic_s())
         except EdgewrightError as error:
             self._end(error.reason)
+        except OSError as error:
+            self._end(Reason("disk-failed", f"a chunk could not be written: {error}", "Check the disk of this device", "unfit"))
+        else:
+            self.pump()
+
+    def pump(self) -> None:
+        """Do what can be done now: open the next blob, ask for chunks, hand a whole blob over, notice the end."""
+        transfer = self._transfer
+        if transfer is None or self._at_disk:
             return
-        if transfer.finishing is not None:
-            self._finish(transfer, transfer.finishing)
+        if transfer.whole is not None:
+            self._finish(transfer, transfer.whole)
+        elif (blob := transfer.to_open()) is not None:
+            self._open(transfer, blob)
         elif transfer.is_complete:
             self._end(None)
+        else:
+            request = transfer.next_request(self._monotonic_s())
+            if request is not None and not self._ask(request):
+                transfer.forget_requests()
 
     def next_timeout_s(self) -> float | None:
         """When `pump` has to be called at the latest, on the monotonic clock."""
         return self._transfer.next_timeout_s if self._transfer is not None else None
 
-    def _finish(self, transfer: Transfer, partial: PartialBlob) -> None:
-        if partial.is_handed_over:
-            return
-        partial.is_handed_over = True
+    def _open(self, transfer: Transfer, blob: Blob) -> None:
+        def done(partial: PartialBlob) -> None:
+            if transfer is self._transfer:
+                transfer.opened(partial)
+            else:
+                partial.close()
 
+        self._on_disk(transfer, blob, Job(f"open {blob.digest[:12]}", lambda _cancel: self._store.open_partial(blob), done, lambda _: None))
+
+    def _finish(self, transfer: Transfer, partial: PartialBlob) -> None:
         def done(_: None) -> None:
             if transfer is self._transfer:
                 transfer.finished()
-                self.pump()
+
+        self._on_disk(transfer, partial.blob, Job(f"finish {partial.blob.digest[:12]}", lambda _cancel: partial.finish(), done, lambda _: None))
+
+    def _on_disk(self, transfer: Transfer, blob: Blob, job: Job[Any]) -> None:
+        """Run `job`, which has the blob's file for itself until it is over."""
+        done = job.done
+
+        def over(result: object) -> None:
+            self._at_disk = ""
+            done(result)
+            self.pump()
 
         def failed(reason: Reason) -> None:
+            self._at_disk = ""
             if transfer is self._transfer:
                 self._end(reason)
+            else:
+                self.pump()
 
-        self._lanes.submit("short", Job(f"finish {partial.blob.digest[:12]}", lambda _cancel: partial.finish(), done, failed))
+        job.done, job.failed = over, failed
+        self._at_disk = blob.digest
+        self._lanes.submit("short", job)
 
     def _end(self, reason: Reason | None) -> None:
-        model = self._model
-        self.stop(model)
+        model, transfer = self._model, self._transfer
+        assert transfer is not None
+        if reason is not None:
+            transfer.discard()
+        self._transfer, self._model = None, ""
         self._ended(model, reason)
 
 

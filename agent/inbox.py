@@ -1,15 +1,17 @@
-"""The windowed pull: asks for chunks, takes them in any order, asks again for what does not come. No I/O but the store's; no clock of its own.
+"""The windowed pull: asks for chunks, takes them in any order, asks again for what does not come. No clock of its own.
 
 Rules:
 - at most `window` chunks are asked for and not there; the window grows by one per window that came whole and halves on a time-out
   (additive increase, multiplicative decrease: Chiu and Jain 1989), between 1 and 20;
-- a chunk whose bytes do not have its hash is asked for again, at most `MAX_BAD` times; then the deployment is refused;
-- the time-out follows the measured answer time (RFC 6298 without its clock granularity) and never falls below the configured one.
+- a chunk is overdue when neither it nor any other has come for the time-out (RFC 6298 §5.3: the timer starts anew with everything that comes):
+  on a thin link a whole window takes longer than one chunk, and asking again would fill the link with what is on its way;
+- the time-out follows the measured answer time (RFC 6298), but not that of chunks that were asked for twice (Karn's algorithm, ib. §3), and
+  never falls below the configured one;
+- a chunk whose bytes do not have its hash is asked for again, at most `MAX_BAD` times; then the deployment is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..core.artifact import Blob
@@ -30,16 +32,19 @@ class Pace:
     window: float
     timeout_s: float
     minimum_s: float
-    _smooth_s: float = 0.0
+    _smooth_s: float | None = None
     _deviation_s: float = 0.0
 
     @property
     def chunks(self) -> int:
         return int(self.window)
 
-    def arrived(self, seconds: float) -> None:
+    def arrived(self, seconds: float | None) -> None:
+        """One chunk came, `seconds` after it was asked for; None when that cannot be told."""
         self.window = min(float(MAX_WINDOW), self.window + 1 / self.window)
-        if not self._smooth_s:
+        if seconds is None:
+            return
+        if self._smooth_s is None:
             self._smooth_s, self._deviation_s = seconds, seconds / 2
         else:
             self._deviation_s += (abs(self._smooth_s - seconds) - self._deviation_s) / 4
@@ -62,18 +67,24 @@ class Request:
 
 @dataclass(slots=True)
 class Transfer:
-    """All blobs of one deployment, one after the other, chunk lists before what they list. Owned by the daemon's loop."""
+    """All blobs of one deployment, one after the other, chunk lists before what they list. Owned by the daemon's loop.
+
+    Whoever drives it opens what `to_open` names (`opened`), sends `next_request`, hands over what comes (`take`), and finishes the blob that is
+    `whole` (`finished`): both ends of a blob read it from disk, and are not for the loop.
+    """
 
     store: Store
     blobs: tuple[Blob, ...]
     pace: Pace
     partial: PartialBlob | None = None
-    finishing: PartialBlob | None = None
+    whole: PartialBlob | None = None
     requests: int = 0
     repeated: int = 0
     _position: int = 0
     _cursor: int = 0
+    _came_s: float = float("-inf")
     _asked: dict[int, float] = field(default_factory=dict)
+    _again: set[int] = field(default_factory=set)
     _bad: dict[int, int] = field(default_factory=dict)
     _unknown: int = 0
 
@@ -87,35 +98,64 @@ class Transfer:
 
     @property
     def bytes_done(self) -> int:
-        return sum(blob.size_bytes for blob in self.blobs[: self._position]) + (self.partial.have_bytes if self.partial else 0)
+        current = self.partial or self.whole
+        return sum(blob.size_bytes for blob in self.blobs[: self._position]) + (current.have_bytes if current else 0)
+
+    @property
+    def under_way(self) -> int:
+        """Chunks that are asked for and not there."""
+        return len(self._asked)
 
     @property
     def next_timeout_s(self) -> float | None:
         """When the oldest request is overdue, on the caller's clock; None when nothing is asked for."""
-        return min(self._asked.values()) + self.pace.timeout_s if self._asked else None
+        return max(min(self._asked.values()), self._came_s) + self.pace.timeout_s if self._asked else None
 
-    def next_requests(self, now_s: float) -> Iterator[Request]:
-        """What to ask for now: new chunks within the window, and overdue ones again."""
-        if self.partial is None and not self._open_next():
+    def to_open(self) -> Blob | None:
+        """The blob to be opened now; None while one is open, and when all are in the store."""
+        if self.partial is not None or self.whole is not None:
+            return None
+        while not self.is_complete and self.store.has(self.blobs[self._position]):
+            self._position += 1
+        return None if self.is_complete else self.blobs[self._position]
+
+    def opened(self, partial: PartialBlob) -> None:
+        """`partial` is what `to_open` named; it may be whole already, from before a restart."""
+        self._asked, self._again, self._bad, self._cursor, self._unknown = {}, set(), {}, 0, 0
+        if partial.missing == 0:
+            self.whole = partial
+        else:
+            self.partial = partial
+
+    def next_request(self, now_s: float) -> Request | None:
+        """What to ask for now: overdue chunks again, and new ones within the window. None = nothing yet."""
+        if self.partial is None:
+            return None
+        self._give_up_overdue(now_s)
+        free = self.pace.chunks - len(self._asked)
+        # A request per chunk would double the messages: wait until half the window is free.
+        if free < max(1, self.pace.chunks // 2):
+            return None
+        wanted = self._pick(free)
+        if not wanted:
+            return None
+        for index in wanted:
+            self._asked[index] = now_s
+        self.requests += 1
+        return Request(self.partial.blob.digest, _ranges(wanted), len(wanted))
+
+    def _give_up_overdue(self, now_s: float) -> None:
+        timeout_s = self.pace.timeout_s
+        if now_s - self._came_s < timeout_s:
             return
-        assert self.partial is not None
-        overdue = [index for index, asked_s in self._asked.items() if now_s - asked_s >= self.pace.timeout_s]
+        overdue = [index for index, asked_s in self._asked.items() if now_s - asked_s >= timeout_s]
         if overdue:
             self.pace.timed_out()
             self.repeated += len(overdue)
             for index in overdue:
                 del self._asked[index]
+            self._again.update(overdue)
             self._cursor = min(self._cursor, *overdue)
-        free = self.pace.chunks - len(self._asked)
-        # A request per chunk would double the messages: wait until half the window is free.
-        if free < max(1, self.pace.chunks // 2):
-            return
-        wanted = self._pick(free)
-        if wanted:
-            for index in wanted:
-                self._asked[index] = now_s
-            self.requests += 1
-            yield Request(self.partial.blob.digest, _ranges(wanted), len(wanted))
 
     def _pick(self, count: int) -> list[int]:
         assert self.partial is not None
@@ -129,7 +169,7 @@ class Transfer:
         return wanted
 
     def take(self, frame: Frame, now_s: float) -> None:
-        """One received frame; what nobody asked for is ignored.
+        """One received frame. A chunk that fits is kept whoever asked for it; what belongs to another blob is ignored.
 
         Raises:
             Rejected: ``chunk-corrupt`` or ``blob-unknown``.
@@ -148,14 +188,14 @@ class Transfer:
             return
         asked_s = self._asked.pop(frame.index, None)
         if asked_s is not None:
-            self.pace.arrived(now_s - asked_s)
-        self._unknown = 0
+            self.pace.arrived(None if frame.index in self._again else now_s - asked_s)
+        self._came_s, self._unknown = now_s, 0
         if partial.missing == 0:
-            self.finishing, self.partial = partial, None
+            self.whole, self.partial = partial, None
 
     def finished(self) -> None:
-        """The blob in `finishing` is in the store: go on with the next."""
-        self.finishing = None
+        """The blob that was `whole` is in the store: go on with the next."""
+        self.whole = None
         self._position += 1
 
     def forget_requests(self) -> None:
@@ -164,26 +204,16 @@ class Transfer:
         self._cursor = 0
 
     def close(self) -> None:
-        for partial in (self.partial, self.finishing):
-            if partial is not None:
-                partial.close()
-        self.partial = self.finishing = None
+        """Let go of the blob under way; what has come of it stays on disk. One that is `whole` is whoever's finishes it."""
+        if self.partial is not None:
+            self.partial.close()
+        self.partial = self.whole = None
 
-    def _open_next(self) -> bool:
-        """Open the next blob that is not in the store yet; False when all are, or one is being finished."""
-        if self.finishing is not None:
-            return False
-        while not self.is_complete and self.store.has(self.blobs[self._position]):
-            self._position += 1
-        if self.is_complete:
-            return False
-        self._asked, self._bad, self._cursor, self._unknown = {}, {}, 0, 0
-        partial = self.store.open_partial(self.blobs[self._position])
-        if partial.missing == 0:
-            self.finishing = partial
-            return False
-        self.partial = partial
-        return True
+    def discard(self) -> None:
+        """As `close`, but the blob under way goes: its space may be what is needed to write down why."""
+        if self.partial is not None:
+            self.partial.discard()
+        self.partial = self.whole = None
 
     def _corrupt(self, index: int) -> None:
         assert self.partial is not None
@@ -192,6 +222,7 @@ class Transfer:
             message = f"chunk {index} of {self.partial.blob.digest[:12]}… came {MAX_BAD} times with bytes that do not have its hash"
             raise Rejected("chunk-corrupt", message, "Check the controller's blob store, then send the deployment again")
         self._asked.pop(index, None)
+        self._again.add(index)
         self._cursor = min(self._cursor, index)
         self.repeated += 1
 

@@ -1,7 +1,7 @@
 """The journal: what this device knows about its deployments, whole, in one durable file. MQTT is a projection of it.
 
-One owner (the daemon's loop) changes it in memory and saves it; a save is all or nothing. A journal that cannot be read is put aside, never
-deleted: the controller's retained goal brings everything back.
+A save is all or nothing. A journal that cannot be read is put aside, never deleted: the controller's retained goal brings everything back.
+What must never go backwards, even then, is the number of starts: sessions and events are numbered from it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from pathlib import Path
 
 import msgspec
 
-from ..core.errors import Reason
+from ..core.errors import EdgewrightError, Reason, Unfit
 from ..core.files import write_atomic
 from ..core.wire.messages import Event, Measurement, Order, State
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
+NUMBERS_PER_START = 1 << 20
 
 
 class DeploymentRecord(msgspec.Struct, kw_only=True):
@@ -51,22 +52,39 @@ class DeploymentRecord(msgspec.Struct, kw_only=True):
 
 
 class ModelRecord(msgspec.Struct, kw_only=True):
-    """One model: the order that is wanted now (None = remove it), and the deployment that was started last."""
+    """One model.
+
+    `wanted` is the order that is wanted now (None = remove it), `settled` the last wanted deployment that came to its end here, and
+    `deployment` the one that was started last. `proven` succeeded last, with the number and the runtime of its latest attempt: its engine may
+    have to be built again. `leaving` is the engine folder that a roll-back of the owner takes out; empty when none is under way.
+    """
 
     wanted: Order | None = None
+    settled: str = ""
     held: bool = False
+    leaving: str = ""
     deployment: DeploymentRecord | None = None
+    proven: DeploymentRecord | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a command came to: `reason` is None when it was obeyed."""
+
+    command: str
+    reason: Reason | None
 
 
 class Journal(msgspec.Struct, kw_only=True):
-    """The file's content. `signed_s` is the latest time that a good signature vouched for: boards boot in 1970."""
+    """The file's content. `signed_s` is the latest time that a good signature vouched for: boards boot in 1970. `answers` are those to the last
+    commands: the controller sends one again, newly signed, until it has heard the answer.
+    """
 
     version: int = VERSION
-    starts: int = 0
     desired_sequence: int = 0
     command_sequence: int = 0
     desired_digest: str = ""
     signed_s: float = 0.0
+    answers: tuple[Answer, ...] = ()
     event_sequence: int = 0
     last_event: Event | None = None
     models: dict[str, ModelRecord] = {}
@@ -78,18 +96,29 @@ class JournalFile:
     def __init__(self, state: Path) -> None:
         self._path = state / "journal.json"
 
-    def load(self) -> Journal:
-        """The journal; a new one when there is none or it cannot be read."""
+    def load(self, start: int = 1) -> Journal:
+        """The journal; a new one when there is none or it cannot be read. A new one numbers its events from the start `start` on, above every
+        number that was used before.
+
+        Raises:
+            Unfit: ``state-unusable``: the disk does not give it out now.
+        """
+        fresh = Journal(event_sequence=(start - 1) * NUMBERS_PER_START)
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
-            return Journal()
+            return fresh
+        except OSError as error:
+            message = f"the journal {self._path} cannot be read: {error.strerror}"
+            raise Unfit("state-unusable", message, "Check the disk, and the owner of the state folder") from error
         try:
             journal = msgspec.json.decode(data, type=Journal)
-        except msgspec.DecodeError as error:
-            return self._put_aside(str(error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._put_aside(str(error))
+            return fresh
         if journal.version != VERSION:
-            return self._put_aside(f"it has version {journal.version}")
+            self._put_aside(f"it has version {journal.version}")
+            return fresh
         return journal
 
     def save(self, journal: Journal) -> None:
@@ -100,8 +129,24 @@ class JournalFile:
         """
         write_atomic(self._path, msgspec.json.encode(journal), mode=0o600)
 
-    def _put_aside(self, why: str) -> Journal:
+    def _put_aside(self, why: str) -> None:
         aside = self._path.with_name(f"journal.unreadable-{int(time.time())}.json")
         self._path.rename(aside)
         log.error("The journal could not be read (%s); it is kept as %s and a new one begun", why, aside.name)
-        return Journal()
+
+
+def count_start(state: Path) -> int:
+    """The number of this start of the agent, one above the last one's. A disk that takes no more does not keep the agent from starting."""
+    path = state / "starts"
+    try:
+        number = int(path.read_bytes()) + 1
+    except FileNotFoundError:
+        number = 1
+    except (OSError, ValueError):
+        # Two starts fall into one second only if the first one did nothing.
+        number = max(1, int(time.time()))
+    try:
+        write_atomic(path, str(number).encode())
+    except (EdgewrightError, OSError) as error:
+        log.warning("The number of this start could not be written down: %s", error)
+    return number

@@ -1,23 +1,27 @@
 """Two lanes for what blocks: builds, one at a time, and everything short. A thread lives only while its lane has work.
 
-A job's function runs on the lane's thread; what it returns or raises goes to the daemon's loop, which alone changes state.
+A job's function runs on the lane's thread; what it returns or raises goes to the daemon's loop, which alone changes state. Every job that was
+submitted ends in exactly one call of `done` or `failed`, unless the daemon stops first.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from ..core.errors import EdgewrightError, Reason
+
+log = logging.getLogger(__name__)
 
 LaneName = Literal["build", "short"]
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job(Generic[T]):
     """One blocking piece of work. `done` and `failed` are called in the daemon's loop."""
 
@@ -33,18 +37,30 @@ class Lanes:
 
     def __init__(self, post: Callable[[Callable[[], None]], None]) -> None:
         self._post = post
-        self._lock = threading.Lock()
-        self._waiting: dict[LaneName, deque[Job[object]]] = {"build": deque(), "short": deque()}
+        self._lock = threading.Lock()  # guards the three below
+        self._waiting: dict[LaneName, deque[Job[Any]]] = {"build": deque(), "short": deque()}
         self._threads: dict[LaneName, threading.Thread] = {}
-        self._running: dict[LaneName, Job[object]] = {}
+        self._running: dict[LaneName, Job[Any]] = {}
 
     def submit(self, lane: LaneName, job: Job[T]) -> None:
         with self._lock:
-            self._waiting[lane].append(job)  # type: ignore[arg-type] # each job is consistent in itself
             if lane not in self._threads:
                 thread = threading.Thread(target=self._work, args=(lane,), name=f"lane-{lane}", daemon=True)
+                thread.start()  # it waits for the lock
                 self._threads[lane] = thread
-                thread.start()
+            self._waiting[lane].append(job)
+
+    def cancel(self, job: Job[Any]) -> None:
+        """Ask a job to end: one that waits ends here, behind no other; one that runs sees its event."""
+        job.cancel.set()
+        with self._lock:
+            for jobs in self._waiting.values():
+                if job in jobs:
+                    jobs.remove(job)
+                    break
+            else:
+                return
+        self._post(_call(job.failed, Reason("cancelled", f"{job.name} was cancelled", "", "rejected")))
 
     def stop(self, timeout_s: float) -> None:
         """Cancel everything and wait for what runs."""
@@ -67,15 +83,16 @@ class Lanes:
             try:
                 result = job.run(job.cancel)
             except EdgewrightError as error:
-                self._post(_call(job.failed, error.reason))
+                call = _call(job.failed, error.reason)
             except Exception as error:
-                reason = Reason("internal-error", f"{job.name} failed: {type(error).__name__}: {error}"[:500], "Report this with the log")
-                self._post(_call(job.failed, reason))
+                log.exception("%s failed", job.name)
+                text = f"{job.name} failed: {type(error).__name__}: {error}"[:500]
+                call = _call(job.failed, Reason("internal-error", text, "Report this with the agent's log"))
             else:
-                self._post(_call(job.done, result))
-            finally:
-                with self._lock:
-                    self._running.pop(lane, None)
+                call = _call(job.done, result)
+            with self._lock:
+                self._running.pop(lane, None)
+            self._post(call)
 
 
 def _call(function: Callable[[T], None], value: T) -> Callable[[], None]:

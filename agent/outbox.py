@@ -37,7 +37,7 @@ class Outbox:
 
     def add(self, event: Event) -> None:
         """Persist one event."""
-        name = f"{event.sequence:012d}.json"
+        name = f"{event.sequence:020d}.json"
         write_atomic(self._folder / name, encode(event))
         if name not in self._waiting and name not in self._in_flight.values():
             self._waiting.append(name)

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..core.errors import Reason
+from ..core.wire.messages import State
 from .deployment import Happening, is_open, is_undone_first
 from .journal import DeploymentRecord, ModelRecord
 from .slots import Slots
 
 Verb = Literal[
-    "start", "check", "download", "pause", "resume", "build", "gate", "stage", "activate", "probe", "watch", "undo", "end", "remove", "retry"
-]
+    "start", "check", "download", "fetch", "pause", "resume", "build", "gate", "stage", "activate", "probe", "watch", "undo", "end", "remove",
+    "retry", "fall_back",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +28,30 @@ class Action:
     happening: Happening | None = None
     reason: Reason | None = None
 
+    @property
+    def is_end(self) -> bool:
+        """Whether it stops what is under way, rather than going on with it."""
+        return self.happening is not None and self.verb in {"end", "undo"}
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the plan looks at. `runtime` names this device's runtimes and versions, empty while it is not known;
+    """What the plan looks at.
+
+    `transfer` says whose the one transfer is. `runtime` names this device's runtimes and versions, empty while it is not known.
     `is_goal_known` is false until a first goal came: nothing is removed before.
     """
 
     record: ModelRecord
     slots: Slots
     is_link_up: bool
-    is_download_free: bool
+    transfer: Literal["nobody's", "mine", "another's"]
     runtime: str
     is_goal_known: bool = True
     max_deadline_s: float = 7 * 86400.0
 
 
-_NEXT: dict[str, Verb] = {
+_NEXT: dict[State, Verb] = {
     "OFFERED": "check",
     "VERIFIED": "build",
     "OPTIMIZING": "build",
@@ -50,6 +59,7 @@ _NEXT: dict[str, Verb] = {
     "GATED": "stage",
     "STAGED": "activate",
     "ACTIVATING": "probe",
+    "PROBATION": "watch",
     "ROLLING_BACK": "undo",
 }
 
@@ -63,34 +73,53 @@ def next_action(facts: Facts) -> Action | None:
         ending = _ending(facts, deployment)
         if ending is not None:
             return ending
-    if deployment.state == "ACCEPTED":
-        return Action("download") if facts.is_download_free else None
-    if deployment.state == "DOWNLOADING":
-        return None if facts.is_link_up else Action("pause")
-    if deployment.state == "PAUSED":
-        return Action("resume") if facts.is_link_up else None
-    if deployment.state == "PROBATION":
-        return Action("watch")
-    return Action(_NEXT[deployment.state])
+    verb = _next_of_transfer(facts, deployment.state) if deployment.state not in _NEXT else _NEXT[deployment.state]
+    return None if verb is None else Action(verb)
+
+
+def _next_of_transfer(facts: Facts, state: State) -> Verb | None:
+    """One deployment downloads at a time: the others wait where they are."""
+    if facts.transfer == "another's":
+        return None
+    if state == "ACCEPTED":
+        return "download"
+    if state == "PAUSED":
+        return "resume" if facts.is_link_up else None
+    if facts.transfer == "nobody's":
+        return "fetch"  # a restart has ended it; without a link this finds what is on disk already
+    return None if facts.is_link_up else "pause"
 
 
 def _for_closed(facts: Facts) -> Action | None:
     record, deployment = facts.record, facts.record.deployment
+    if record.leaving:
+        return Action("fall_back")
     if record.wanted is None:
         return Action("remove") if facts.is_goal_known else None
     if record.held:
         return None
-    if deployment is None or deployment.order.deployment != record.wanted.deployment:
+    if deployment is None or not _is_wanted(record, deployment):
         return Action("start")
-    if deployment.state != "SUCCEEDED":
+    return _again(facts, deployment)
+
+
+def _again(facts: Facts, deployment: DeploymentRecord) -> Action | None:
+    """Whether what succeeded once has to be built once more."""
+    proven, active = facts.record.proven, facts.slots.active
+    if proven is None:
         return None
-    if facts.slots.active is None or facts.slots.active.deployment != deployment.order.deployment:
-        message = "its engine is not the active one any more"
-        return Action("retry", "retry", Reason("not-active", message, "The engine is built and activated again", "unfit"))
-    if facts.runtime and facts.runtime != deployment.runtime:
-        message = f"this device's runtime changed from {deployment.runtime or 'an unknown one'} to {facts.runtime}"
+    is_active = active is not None and active.deployment == proven.order.deployment
+    if deployment.state == "SUCCEEDED" and not is_active:
+        return Action("retry", "retry", Reason("not-active", "its engine is not the active one any more", "It is built and activated again", "unfit"))
+    if is_active and facts.runtime and proven.runtime != facts.runtime:
+        message = f"this device's runtime changed from {proven.runtime or 'an unknown one'} to {facts.runtime}"
         return Action("retry", "retry", Reason("runtime-changed", message, "The engine is built again", "unfit"))
     return None
+
+
+def _is_wanted(record: ModelRecord, deployment: DeploymentRecord) -> bool:
+    """Whether `deployment` serves the goal: it is the wanted one, or the wanted one came to its end here and what ran before is built again."""
+    return record.wanted is not None and record.wanted.deployment in {deployment.order.deployment, record.settled}
 
 
 def _ending(facts: Facts, deployment: DeploymentRecord) -> Action | None:
@@ -104,13 +133,14 @@ def _ending(facts: Facts, deployment: DeploymentRecord) -> Action | None:
 
 
 def _why_end(facts: Facts, deployment: DeploymentRecord) -> tuple[Happening | None, Reason | None]:
-    wanted = facts.record.wanted
+    record = facts.record
     if deployment.cancel is not None:
         return "cancel", deployment.cancel
-    if wanted is None and facts.is_goal_known:
-        return "supersede", Reason("removed", "the model is no longer wanted on this device", "", "rejected")
-    if wanted is not None and wanted.deployment != deployment.order.deployment:
-        return "supersede", Reason("superseded", f"the newer deployment {wanted.deployment} takes its place", "", "rejected")
+    if record.wanted is None:
+        if facts.is_goal_known:
+            return "supersede", Reason("removed", "the model is no longer wanted on this device", "", "rejected")
+    elif not _is_wanted(record, deployment):
+        return "supersede", Reason("superseded", f"the newer deployment {record.wanted.deployment} takes its place", "", "rejected")
     deadline_s = min(deployment.order.deadline_s, facts.max_deadline_s)
     if deployment.elapsed_s > deadline_s:
         message = f"it was not finished after {deadline_s:g} s"

@@ -34,7 +34,7 @@ def report_of_model(deployer: Deployer, name: str) -> ModelReport:
     """One model: its slots and its latest deployment."""
     record, slots = deployer.journal.models[name], deployer.slots(name).read()
     current = record.deployment
-    done, total = deployer.downloads.progress(name) if deployer.downloads is not None else (0, 0)
+    done, total = deployer.downloads.progress(name)
     return ModelReport(
         active=slots.active.report() if slots.active else None,
         previous=slots.previous.report() if slots.previous else None,

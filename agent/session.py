@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import msgspec
 
 from .. import __version__
-from ..core.errors import EdgewrightError, Reason
-from ..core.wire.link import Link, LinkOptions, Will
+from ..core.errors import EdgewrightError, Reason, Rejected
+from ..core.wire.link import Link, LinkOptions, TlsFiles, Will
 from ..core.wire.messages import Capabilities, Get, Message, Reported, Status, encode
-from ..core.wire.topics import RETAINED, Channel, topic
+from ..core.wire.topics import RETAINED, Channel, client_id, topic
+from .config import AgentConfig
 from .inbox import Request
 
 log = logging.getLogger(__name__)
@@ -30,8 +32,7 @@ class Arrivals:
 
     up: Callable[[], None]
     down: Callable[[], None]
-    desired: Callable[[bytes], None]
-    command: Callable[[bytes], None]
+    envelope: Callable[[Literal["desired", "command"], bytes], None]
     blob: Callable[[bytes], None]
     published: Callable[[int], None]
     problem: Callable[[Reason], None]
@@ -49,9 +50,12 @@ class Session:
         self._arrivals = arrivals
         self._post = post
         self.number = starts * SESSIONS_PER_START
-        self._topics = {topic(fleet, device, "desired"): arrivals.desired, topic(fleet, device, "command"): arrivals.command}
+        self._envelopes: dict[str, Literal["desired", "command"]] = {
+            topic(fleet, device, "desired"): "desired",
+            topic(fleet, device, "command"): "command",
+        }
         self._blob_topic = topic(fleet, device, "blob")
-        subscriptions = [(name, 1) for name in self._topics] + [(self._blob_topic, 0)]
+        subscriptions = [(name, 1) for name in self._envelopes] + [(self._blob_topic, 0)]
         self._link = Link(options, self, subscriptions, self._next_will)
 
     def start(self) -> None:
@@ -76,12 +80,11 @@ class Session:
 
     # --- in the loop ---
 
-    def announce(self, capabilities: Capabilities | None, reported: Reported) -> None:
-        """Everything that is retained, after a connect."""
+    def announce(self, capabilities: Capabilities | None) -> None:
+        """What this device is, after a connect. What is on it follows by `report`."""
         self._publish("status", self._status(online=True))
         if capabilities is not None:
             self._publish("capabilities", capabilities)
-        self.report(reported)
 
     def report(self, reported: Reported) -> None:
         """The device's truth. Too long for one message, it goes without measurements: those have gone as events."""
@@ -120,8 +123,8 @@ class Session:
     def link_message(self, topic: str, payload: bytes) -> None:
         if topic == self._blob_topic:
             self._post(self._arrivals.blob, payload)
-        elif topic in self._topics and payload:
-            self._post(self._topics[topic], payload)
+        elif topic in self._envelopes and payload:
+            self._post(self._arrivals.envelope, self._envelopes[topic], payload)
 
     def link_published(self, message_id: int) -> None:
         self._post(self._arrivals.published, message_id)
@@ -129,3 +132,40 @@ class Session:
     def link_problem(self, reason: Reason) -> None:
         log.error("%s", reason.line())
         self._post(self._arrivals.problem, reason)
+
+
+def link_options(config: AgentConfig) -> LinkOptions:
+    """How to reach the broker; reads the password file.
+
+    Raises:
+        Rejected: ``config-bad-value`` when a file that the config names cannot be read.
+    """
+    broker = config.broker
+    password = None
+    if broker.password_file is not None:
+        try:
+            password = (config.folder / broker.password_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            message = f"the password file {config.folder / broker.password_file} cannot be read: {error}"
+            raise Rejected("config-bad-value", message, "Correct broker.password_file, or the file's owner and mode") from error
+    tls = None
+    if broker.tls_ca is not None:
+        tls = TlsFiles(config.folder / broker.tls_ca, _maybe(config, broker.tls_certificate), _maybe(config, broker.tls_key))
+        for file in (tls.ca, tls.certificate, tls.key):
+            if file is not None and not file.is_file():
+                raise Rejected("config-bad-value", f"the TLS file {file} is not there", "Correct broker.tls_ca, tls_certificate or tls_key")
+    return LinkOptions(
+        host=broker.host,
+        port=broker.port,
+        client_id=client_id(config.fleet, config.device),
+        username=broker.username,
+        password=password,
+        tls=tls,
+        keepalive_s=broker.keepalive_s,
+        reconnect_min_s=broker.reconnect_min_s,
+        reconnect_max_s=broker.reconnect_max_s,
+    )
+
+
+def _maybe(config: AgentConfig, name: str | None) -> Path | None:
+    return None if name is None else config.folder / name

@@ -8,6 +8,7 @@ the revert process both come here; a lock on the folder keeps them apart.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -17,8 +18,10 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import Reason, Unfit
-from ..core.files import link_atomic, move_durably, remove_leftovers, sync_tree, write_atomic
+from ..core.files import disk_errors, link_atomic, move_durably, remove_leftovers, sync_tree, write_atomic
 from ..core.wire.messages import SlotReport
+
+log = logging.getLogger(__name__)
 
 CURRENT = "current"
 ENGINES = "engines"
@@ -74,65 +77,123 @@ class ModelSlots:
         return self._folder / ENGINES
 
     def read(self) -> Slots:
-        """What is in the slots; empty when the model is not here or the file is damaged (the next deployment writes it anew)."""
+        """What is in the slots; empty when the model is not here. Of a damaged file the link tells what runs, and that goes on.
+
+        Raises:
+            Unfit: ``slots-unreadable``: the disk does not give them out now.
+        """
+        return self._stored() or _by_link(self._folder)
+
+    def _stored(self) -> Slots | None:
+        """The file's content; None when there is none that can be used."""
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=Slots)
-        except (OSError, msgspec.DecodeError):
-            return Slots()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            message = f"the slots of {self._folder.name} cannot be read: {error.strerror}"
+            raise Unfit("slots-unreadable", message, "Check the disk, and the owner of the state folder") from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("The slots of %s are damaged (%s): the link decides", self._folder.name, error)
+            return None
 
     def stage(self, built: Path, folder: str) -> Path:
-        """Move a built engine folder in, complete on disk; does nothing when an earlier try has done it."""
+        """Move a built engine folder in, complete on disk; does nothing when an earlier try has done it.
+
+        Raises:
+            Unfit: ``engine-lost`` when there is neither; ``disk-full``.
+        """
         target = self.engines / folder
-        if not target.is_dir():
+        if target.is_dir():
+            return target
+        if not built.is_dir():
+            raise Unfit("engine-lost", "the built engine has gone from the disk", "Send the deployment again")
+        with disk_errors(target):
             self.engines.mkdir(parents=True, exist_ok=True)
             # Applications of other users read it.
             for path in (self._folder, self.engines, built):
                 path.chmod(0o755)
-            sync_tree(built)
-            move_durably(built, target)
+            for path in built.iterdir():
+                path.chmod(0o644 if path.is_file() else 0o755)
+        sync_tree(built)
+        move_durably(built, target)
         return target
 
     def begin_trial(self, slot: Slot) -> None:
-        """Let the application run `slot`; what is active stays where it is."""
+        """Let the application run `slot`; what is active stays where it is. Does nothing when it runs on trial already.
+
+        Raises:
+            Unfit: ``engine-unusable``.
+        """
         if not (self.engines / slot.folder).is_dir():
             raise Unfit("engine-unusable", f"the engine folder {slot.folder} has gone", "Send the deployment again")
-        self._change(lambda slots: Slots(active=slots.active, previous=slots.previous, trial=slot))
 
-    def confirm(self) -> None:
-        """The trial becomes active, and what was active previous."""
-        self._change(lambda slots: slots if slots.trial is None else Slots(active=slots.trial, previous=slots.active))
+        def begin(slots: Slots) -> Slots:
+            if slots.trial is not None and slots.trial.folder == slot.folder:
+                return slots
+            return Slots(active=slots.active, previous=slots.previous, trial=slot)
 
-    def abandon_trial(self, reverted: Reason | None = None) -> None:
-        """Back to what is active; without an active engine the link goes."""
-        self._change(lambda slots: Slots(active=slots.active, previous=slots.previous, reverted=reverted))
+        self._change(begin)
 
-    def swap(self) -> None:
-        """The owner's roll-back: previous becomes active.
+    def confirm(self, folder: str) -> bool:
+        """The engine `folder` on trial becomes active, and what was active previous. Returns whether it is active then: somebody may have taken
+        it out meanwhile.
+        """
+
+        def settle(slots: Slots) -> Slots:
+            if slots.trial is None or slots.trial.folder != folder:
+                return slots
+            return Slots(active=slots.trial, previous=slots.active)
+
+        slots = self._change(settle)
+        return slots.trial is None and slots.active is not None and slots.active.folder == folder
+
+    def take_out(self, folder: str) -> None:
+        """The engine `folder` is not to run: back to what was active before it, without an active engine the link goes.
+
+        It may be active already: a crash can come between its confirmation here and in the journal.
+        """
+
+        def back(slots: Slots) -> Slots:
+            if slots.trial is None and slots.active is not None and slots.active.folder == folder:
+                return Slots(active=slots.previous)
+            return Slots(active=slots.active, previous=slots.previous)
+
+        self._change(back)
+
+    def fall_back(self, folder: str) -> None:
+        """The owner's roll-back: `previous` becomes active, and `folder`, which was, previous. Does nothing when `folder` is not active.
 
         Raises:
             Unfit: ``no-previous``.
         """
-        if self.read().previous is None:
-            raise Unfit("no-previous", f"{self._folder.name} has no previous engine to go back to", "Deploy another version")
-        self._change(lambda slots: Slots(active=slots.previous, previous=slots.active))
+
+        def swap(slots: Slots) -> Slots:
+            if slots.active is None or slots.active.folder != folder:
+                return slots
+            if slots.previous is None or not (self.engines / slots.previous.folder).is_dir():
+                raise Unfit("no-previous", f"{self._folder.name} has no previous engine to go back to", "Deploy another version")
+            return Slots(active=slots.previous, previous=slots.active)
+
+        self._change(swap)
 
     def count_start(self, limit: int) -> bool:
-        """Count a start during a trial; beyond `limit` the trial is abandoned. Returns whether it was."""
-        abandoned = False
+        """Count a start during a trial; beyond `limit` the trial is taken out. Returns whether it was."""
+        is_taken_out = False
 
         def count(slots: Slots) -> Slots:
-            nonlocal abandoned
+            nonlocal is_taken_out
             if slots.trial is None:
                 return slots
-            if slots.starts + 1 > limit:
-                abandoned = True
-                message = f"it was started {slots.starts + 1} times during its probation"
-                reason = Reason("crash-loop", message, "Look for crashes of the application or the agent, and send another version", "unfit")
-                return Slots(active=slots.active, previous=slots.previous, reverted=reason)
-            return msgspec.structs.replace(slots, starts=slots.starts + 1)
+            if slots.starts < limit:
+                return msgspec.structs.replace(slots, starts=slots.starts + 1)
+            is_taken_out = True
+            message = f"it was started {slots.starts + 1} times during its probation"
+            reason = Reason("crash-loop", message, "Look for crashes of the application or the agent, and send another version", "unfit")
+            return Slots(active=slots.active, previous=slots.previous, reverted=reason)
 
         self._change(count)
-        return abandoned
+        return is_taken_out
 
     def repair(self) -> None:
         """Make the link agree with ``slots.json``, after a crash between the two."""
@@ -141,7 +202,7 @@ class ModelSlots:
             remove_leftovers(self._folder)
 
     def clean(self, keep: frozenset[str] = frozenset()) -> None:
-        """Delete engine folders that no slot names."""
+        """Delete engine folders that no slot names and that are not in `keep`."""
         slots = self.read()
         used = {slot.folder for slot in (slots.active, slots.previous, slots.trial) if slot is not None} | keep
         for path in self.engines.iterdir() if self.engines.is_dir() else ():
@@ -153,16 +214,45 @@ class ModelSlots:
         (self._folder / CURRENT).unlink(missing_ok=True)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _change(self, change: Callable[[Slots], Slots]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def _change(self, change: Callable[[Slots], Slots]) -> Slots:
+        """Returns what is in the slots now; a change that changes nothing writes nothing, so that a full disk is no obstacle to it."""
+        with disk_errors(self._file):
+            self._folder.mkdir(parents=True, exist_ok=True)
         with _locked(self._folder):
-            slots = change(self.read())
-            write_atomic(self._file, msgspec.json.encode(slots))
+            stored = self._stored()
+            slots = change(stored or _by_link(self._folder))
+            if slots != stored and (slots != Slots() or self._file.exists()):
+                write_atomic(self._file, msgspec.json.encode(slots))
             link, running = self._folder / CURRENT, slots.running
             if running is None:
                 link.unlink(missing_ok=True)
             elif not link.is_symlink() or os.readlink(link) != f"{ENGINES}/{running.folder}":  # noqa: PTH115 - text, as it was written
                 link_atomic(link, f"{ENGINES}/{running.folder}")
+            return slots
+
+
+def _by_link(folder: Path) -> Slots:
+    """What the link and the manifest behind it say is active; empty when they say nothing."""
+    from ..core.errors import EdgewrightError
+    from ..engines.manifest import read_manifest
+
+    try:
+        target = (folder / CURRENT).resolve(strict=True)
+        manifest = read_manifest(target)
+        if target.parent != (folder / ENGINES).resolve():
+            return Slots()
+        return Slots(
+            active=Slot(
+                folder=target.name,
+                deployment=manifest.deployment,
+                version=manifest.model_version,
+                backend=manifest.backend,
+                engine_digest=manifest.files[manifest.engine].digest,
+                since_s=target.stat().st_mtime,
+            )
+        )
+    except (OSError, EdgewrightError, KeyError):
+        return Slots()
 
 
 @contextmanager

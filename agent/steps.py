@@ -1,32 +1,36 @@
-"""The blocking steps of a deployment, as they run on a lane: worker children and the owner's commands. They touch no shared state."""
+"""The blocking steps of the daemon, as they run on a lane: worker children and the owner's commands. They touch no shared state."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, Protocol
 
 import msgspec
 
 from ..core.artifact import Artifact
-from ..core.errors import Rejected, Unfit, error_from_reason
+from ..core.budget import Budget, Verdict
+from ..core.errors import error_from_reason
+from ..core.files import disk_errors
 from ..core.measurement import Candidate
 from ..core.trust import Verified, VerifyRequest
 from ..core.wire.messages import Measurement, Order, Runtime
 from ..engines.manifest import read_manifest
 from ..pipeline.child import Limits, run_child
 from ..pipeline.request import OptimizeRequest, OptimizeResult
-from .config import AgentConfig, ModelSection
+from .commands import run_command
+from .config import AgentConfig
 from .store import Store
 
 VERIFY_S = 60.0
 PROBE_S = 120.0
 CAPABILITIES_S = 300.0
 ARRAY_SUFFIX = ".npz"
+
+CommandVerb = Literal["activate", "health"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,44 +79,72 @@ def look_at_device(cancel: threading.Event) -> DeviceFacts:
     return msgspec.json.decode(_run("capabilities", b"{}", Limits(CAPABILITIES_S, nice=5), cancel), type=DeviceFacts)
 
 
-def build(
-    config: AgentConfig, store: Store, model: str, order: Order, work: Path, on_progress: Callable[[float, str], None], cancel: threading.Event
-) -> BuildOutcome:
-    """Lay the artifact out, run the pipeline in a child, and say what came out. Starts from nothing: repeating it is safe.
+class Steps(Protocol):
+    """What a deployment needs done outside the loop. Each blocks, may be repeated, and ends early when `cancel` is set.
 
     Raises:
-        EdgewrightError: the pipeline's reason, or how its child ended.
+        EdgewrightError: each says why it failed; ``cancelled`` when `cancel` was set.
     """
-    shutil.rmtree(work, ignore_errors=True)
-    out = work / "out"
-    out.mkdir(parents=True)
-    store.lay_out(order.model, work / "model")
-    request = OptimizeRequest(
-        model=str(work / "model" / order.model_file),
-        calibration=_dataset(store, order.calibration, work / "calibration"),
-        evaluation=_dataset(store, order.evaluation, work / "evaluation"),
-        out=str(out),
-        recipe=order.recipe,
-        budget=order.budget,
-        backend=config.optimize.backend,
-        threads=config.optimize.threads,
-        bench_seconds=config.optimize.bench_seconds,
-        model_name=model,
-        deployment=order.deployment,
-        model_version=order.version,
-    )
-    limits = Limits(
-        time_s=_least(order.budget.max_build_s, config.limits.max_build_s) or config.limits.max_build_s,
-        memory_mb=_least(order.budget.max_build_memory_mb, config.limits.max_build_memory_mb),
-        nice=config.optimize.nice,
-    )
-    result = msgspec.json.decode(_run("optimize", msgspec.json.encode(request), limits, cancel, on_progress), type=OptimizeResult)
-    return _outcome(result)
+
+    def build(self, model: str, order: Order, work: Path, on_progress: Callable[[float, str], None], cancel: threading.Event) -> BuildOutcome:
+        """Make and measure engines of what is in the store, below `work`."""
+
+    def probe(self, folder: Path, cancel: threading.Event) -> None:
+        """Load the engine in `folder` and run it once."""
+
+    def command(self, model: str, verb: CommandVerb, folder: Path, cancel: threading.Event) -> None:
+        """Run the owner's command, where there is one."""
+
+
+class WorkerSteps:
+    """The real steps: worker children and the owner's commands."""
+
+    def __init__(self, config: AgentConfig, store: Store) -> None:
+        self._config = config
+        self._store = store
+
+    def build(self, model: str, order: Order, work: Path, on_progress: Callable[[float, str], None], cancel: threading.Event) -> BuildOutcome:
+        """Starts from nothing. A build that fails leaves nothing: the space may be what is needed to write down why."""
+        shutil.rmtree(work, ignore_errors=True)
+        try:
+            return self._build(model, order, work, on_progress, cancel)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+
+    def _build(self, model: str, order: Order, work: Path, on_progress: Callable[[float, str], None], cancel: threading.Event) -> BuildOutcome:
+        config, store, out = self._config, self._store, work / "out"
+        with disk_errors(out):
+            out.mkdir(parents=True)
+        store.lay_out(order.model, work / "model")
+        request = OptimizeRequest(
+            model=str(work / "model" / order.model_file),
+            calibration=_dataset(store, order.calibration, work / "calibration"),
+            evaluation=_dataset(store, order.evaluation, work / "evaluation"),
+            out=str(out),
+            recipe=order.recipe,
+            budget=order.budget,
+            backend=config.optimize.backend,
+            threads=config.optimize.threads,
+            bench_seconds=config.optimize.bench_seconds,
+            model_name=model,
+            deployment=order.deployment,
+            model_version=order.version,
+        )
+        answer = _run("optimize", msgspec.json.encode(request), build_limits(config, order.budget), cancel, on_progress)
+        return _outcome(msgspec.json.decode(answer, type=OptimizeResult))
+
+    def probe(self, folder: Path, cancel: threading.Event) -> None:
+        _run("probe", msgspec.json.encode({"folder": str(folder)}), Limits(PROBE_S, nice=5), cancel)
+
+    def command(self, model: str, verb: CommandVerb, folder: Path, cancel: threading.Event) -> None:
+        section = self._config.model(model)
+        argv = section.activate if verb == "activate" else section.health
+        if argv:
+            run_command(argv, verb, model, folder, section.command_timeout_s, cancel)
 
 
 def _outcome(result: OptimizeResult) -> BuildOutcome:
-    from ..core.budget import Verdict
-
     verdict = Verdict(accepted=result.verdict == "accepted", checks=result.checks, reasons=result.reasons)
     measurement = Measurement(chosen=_without_path(result.chosen), baseline=_without_path(result.baseline), verdict=verdict)
     if result.chosen is None or not verdict.accepted:
@@ -139,38 +171,8 @@ def _dataset(store: Store, artifact: Artifact | None, folder: Path) -> str | Non
     return str(folder / names[0]) if len(names) == 1 and names[0].endswith(ARRAY_SUFFIX) else str(folder)
 
 
-def _least(first: float | None, second: float | None) -> float | None:
-    limits = [limit for limit in (first, second) if limit is not None]
-    return min(limits) if limits else None
-
-
-def probe(folder: Path, cancel: threading.Event) -> None:
-    """Load the engine in a child and run it once.
-
-    Raises:
-        EdgewrightError: ``engine-unusable``, or how the child ended.
-    """
-    _run("probe", msgspec.json.encode({"folder": str(folder)}), Limits(PROBE_S, nice=5), cancel)
-
-
-def run_command(section: ModelSection, verb: str, argv: Sequence[str], model: str, folder: Path) -> None:
-    """Run one of the owner's commands of the configuration, with ``EDGEWRIGHT_MODEL`` and ``EDGEWRIGHT_ENGINE`` in its environment.
-
-    Raises:
-        Unfit: ``activate-failed`` or ``health-failed``.
-        Rejected: ``command-absent`` when the program does not exist.
-    """
-    environment = os.environ | {"EDGEWRIGHT_MODEL": model, "EDGEWRIGHT_ENGINE": str(folder)}
-    try:
-        done = subprocess.run(
-            list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=section.command_timeout_s, env=environment, check=False
-        )
-    except OSError as error:
-        message = f"the {verb} command {argv[0]!r} cannot be started: {error.strerror}"
-        raise Rejected("command-absent", message, f"Correct models.{model}.{verb} in the agent's configuration") from error
-    except subprocess.TimeoutExpired as error:
-        raise Unfit(f"{verb}-failed", f"the {verb} command took longer than {section.command_timeout_s:g} s", "Look at the application") from error
-    if done.returncode != 0:
-        words = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        tail = f": {words[-1][:200]}" if words else ""
-        raise Unfit(f"{verb}-failed", f"the {verb} command ended with {done.returncode}{tail}", "Look at the application's log")
+def build_limits(config: AgentConfig, budget: Budget) -> Limits:
+    """What a build may take: the tighter of the order's budget and of this device's configuration."""
+    times_s = [limit for limit in (budget.max_build_s, config.limits.max_build_s) if limit is not None]
+    memories_mb = [limit for limit in (budget.max_build_memory_mb, config.limits.max_build_memory_mb) if limit is not None]
+    return Limits(time_s=min(times_s), memory_mb=min(memories_mb, default=None), nice=config.optimize.nice)

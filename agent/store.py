@@ -1,7 +1,7 @@
 """The device's blobs: whole ones by digest, partial ones with a bitmap of the chunks that are there.
 
-``blobs/DIGEST`` is complete and verified. ``partial/DIGEST`` is written in place, ``partial/DIGEST.map`` has a bit per chunk, set after the
-chunk's bytes. A bit is believed only after its chunk was hashed again: a power cut may keep the bit and lose the bytes.
+``blobs/DIGEST`` is complete, verified and read-only. ``partial/DIGEST`` is written in place, ``partial/DIGEST.map`` has a bit per chunk, set after
+the chunk's bytes. A bit is believed only after its chunk was hashed again: a power cut may keep the bit and lose the bytes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from ..core.digest import digest_of_file
 from ..core.errors import Rejected, Unfit
 from ..core.files import disk_errors, move_durably, remove_leftovers
 from ..core.wire.frames import CHUNK_BYTES, chunk_count, chunk_size_bytes
+
+MAP_SUFFIX = ".map"
 
 
 class Store:
@@ -36,63 +38,77 @@ class Store:
         return path.is_file() and path.stat().st_size == blob.size_bytes
 
     def open_partial(self, blob: Blob) -> PartialBlob:
-        """A blob to be filled; what an earlier run has left is taken up again.
+        """A blob to be filled; what an earlier run has left is taken up again, after it was hashed: may run on another thread.
 
         Raises:
-            Unfit: ``disk-full``.
+            Unfit: ``disk-full``, or ``blob-missing`` when its chunk list is not there.
         """
         hashes: tuple[bytes, ...] = (bytes.fromhex(blob.digest),)
         if blob.chunks is not None:
-            hashes = chunk_hashes(self.path(blob.chunks.digest).read_bytes())
+            try:
+                hashes = chunk_hashes(self.path(blob.chunks.digest).read_bytes())
+            except FileNotFoundError as error:
+                raise _missing(f"the chunk list of {blob.digest[:12]}…") from error
         return PartialBlob(self._partial / blob.digest, self.path(blob.digest), blob, hashes)
 
     def keep_only(self, digests: Iterable[str]) -> int:
-        """Delete everything else; returns the bytes that were freed."""
+        """Delete everything else; returns the bytes that were freed. Files that are hard links elsewhere live on there."""
         wanted = set(digests)
         freed = 0
         for folder in (self._blobs, self._partial):
-            for path in folder.iterdir():
-                if path.name.removesuffix(".map") not in wanted:
-                    freed += path.stat().st_size
-                    path.unlink(missing_ok=True)
+            for entry in list(os.scandir(folder)):
+                if entry.name.removesuffix(MAP_SUFFIX) not in wanted and entry.is_file(follow_symlinks=False):
+                    freed += entry.stat(follow_symlinks=False).st_size
+                    Path(entry.path).unlink(missing_ok=True)
         return freed
 
     def lay_out(self, artifact: Artifact, folder: Path) -> None:
         """Make `folder` hold the artifact's files under their names, as hard links.
 
         Raises:
-            Unfit: ``blob-missing`` when a blob has gone.
+            Unfit: ``blob-missing`` when a blob has gone, ``disk-full``.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, blob in artifact.files.items():
-            target = folder / name
-            target.unlink(missing_ok=True)
-            try:
-                target.hardlink_to(self.path(blob.digest))
-            except FileNotFoundError as error:
-                raise Unfit("blob-missing", f"the downloaded file {name} has gone", "Send the deployment again") from error
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, blob in artifact.files.items():
+                target = folder / name
+                target.unlink(missing_ok=True)
+                try:
+                    target.hardlink_to(self.path(blob.digest))
+                except FileNotFoundError as error:
+                    raise _missing(f"the downloaded file {name}") from error
+
+
+def _missing(what: str) -> Unfit:
+    return Unfit("blob-missing", f"{what} has gone from this device", "Send the deployment again")
 
 
 class PartialBlob:
-    """One blob on its way. Chunks are verified before they are written."""
+    """One blob on its way. Chunks are verified before they are written. Has one owner at a time, who closes it."""
 
     def __init__(self, path: Path, target: Path, blob: Blob, hashes: tuple[bytes, ...]) -> None:
         self.blob = blob
         self._path = path
-        self._map_path = path.with_name(path.name + ".map")
+        self._map_path = path.with_name(path.name + MAP_SUFFIX)
         self._target = target
         self._hashes = hashes
         self.count = chunk_count(blob.size_bytes)
         self._have = bytearray(-(-self.count // 8))
         self.missing = self.count
-        self.is_handed_over = False
+        self._file = self._map = -1
         with disk_errors(path):
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._file = os.open(path, flags, 0o600)
-            self._map = os.open(self._map_path, flags, 0o600)
-            self._take_up()
+            try:
+                flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+                self._file = os.open(path, flags, 0o600)
+                self._map = os.open(self._map_path, flags, 0o600)
+                self._take_up()
+            except OSError:
+                self.close()
+                raise
 
     def _take_up(self) -> None:
+        if os.fstat(self._file).st_size > self.blob.size_bytes:
+            os.ftruncate(self._file, self.blob.size_bytes)
         marked = os.pread(self._map, len(self._have), 0)
         for index in range(min(self.count, len(marked) * 8)):
             if marked[index // 8] >> index % 8 & 1:
@@ -100,8 +116,9 @@ class PartialBlob:
                 if hashlib.sha256(data).digest() == self._hashes[index]:
                     self._have[index // 8] |= 1 << index % 8
                     self.missing -= 1
-        os.ftruncate(self._map, 0)
-        os.pwrite(self._map, self._have, 0)
+        # In place: a crash between two steps of this must not lose what is there.
+        _write_all(self._map, memoryview(self._have), 0)
+        os.ftruncate(self._map, len(self._have))
 
     def has(self, index: int) -> bool:
         return bool(self._have[index // 8] >> index % 8 & 1)
@@ -118,8 +135,9 @@ class PartialBlob:
             return True
         with disk_errors(self._path):
             _write_all(self._file, data, index * CHUNK_BYTES)
-            self._have[index // 8] |= 1 << index % 8
-            os.pwrite(self._map, self._have[index // 8 : index // 8 + 1], index // 8)
+            mark = self._have[index // 8] | 1 << index % 8
+            os.pwrite(self._map, bytes((mark,)), index // 8)
+        self._have[index // 8] = mark
         self.missing -= 1
         return True
 
@@ -130,22 +148,29 @@ class PartialBlob:
         return (self.count - self.missing) * CHUNK_BYTES - short
 
     def finish(self) -> None:
-        """Bring a complete blob to disk under its digest. Reads it whole: may run on another thread.
+        """Bring a complete blob to disk under its digest, and close it. Reads it whole: may run on another thread.
 
         Raises:
             Rejected: ``digest-mismatch`` when the chunks are right and the whole is not: the artifact contradicts itself.
+            Unfit: ``disk-full``.
         """
-        with disk_errors(self._path):
-            os.fsync(self._file)
-        if digest_of_file(self._path) != self.blob.digest:
-            self.discard()
-            message = f"the blob {self.blob.digest[:12]}… does not have its digest although every chunk fits"
-            raise Rejected("digest-mismatch", message, "Build the deployment again with edgewright fleet deploy")
-        self.close()
-        move_durably(self._path, self._target)
-        self._map_path.unlink(missing_ok=True)
+        try:
+            with disk_errors(self._path):
+                os.fsync(self._file)
+                if digest_of_file(self._path) == self.blob.digest:
+                    move_durably(self._path, self._target)
+                    # Not before: what a crash leaves behind has to be opened for writing again.
+                    self._target.chmod(0o400)
+                    self._map_path.unlink(missing_ok=True)
+                    return
+        finally:
+            self.close()
+        self.discard()
+        message = f"the blob {self.blob.digest[:12]}… does not have its digest although every chunk fits"
+        raise Rejected("digest-mismatch", message, "Build the deployment again with edgewright fleet deploy")
 
     def discard(self) -> None:
+        """Close and delete it: its bytes are worth nothing, or their space is needed."""
         self.close()
         self._path.unlink(missing_ok=True)
         self._map_path.unlink(missing_ok=True)

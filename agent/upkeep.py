@@ -1,0 +1,82 @@
+"""Keeps the state folder tidy: after a start, and after each deployment's end. What a crash left behind is found by what the journal says.
+
+Nothing here decides anything, and nothing of it has to succeed: it is done again the next time.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..core.artifact import walk_blobs
+from ..core.errors import EdgewrightError
+from ..core.wire.messages import Order
+from .deployment import is_open
+from .downloads import artifacts
+from .slots import all_models
+
+if TYPE_CHECKING:
+    from .deployer import Deployer
+
+log = logging.getLogger(__name__)
+
+
+def after_start(deployer: Deployer) -> None:
+    """Repair the links of all models, and delete what nobody needs. Models that only the disk knows are known from here on."""
+    names = all_models(deployer.parts.config.state)
+    deployer.ledger.know_models(names)
+    for name in names:
+        try:
+            deployer.slots(name).repair()
+        except (EdgewrightError, OSError) as error:
+            log.warning("The slots of %s could not be repaired: %s", name, error)
+    _tidy(deployer, names)
+
+
+def after_end(deployer: Deployer, name: str) -> None:
+    """A deployment of the model `name` has come to its end."""
+    _tidy(deployer, [name])
+
+
+def after_removal(deployer: Deployer) -> None:
+    _tidy(deployer, [])
+
+
+def _tidy(deployer: Deployer, names: list[str]) -> None:
+    try:
+        _clear_work(deployer)
+        for name in names:
+            current = deployer.journal.models[name].deployment
+            is_needed = current is not None and is_open(current.state)
+            deployer.slots(name).clean(frozenset({current.engine_folder} if current is not None and is_needed else ()))
+        _collect_garbage(deployer)
+    except (EdgewrightError, OSError) as error:
+        log.warning("The state folder could not be tidied: %s", error)
+
+
+def _clear_work(deployer: Deployer) -> None:
+    """Keep the work folders of open deployments."""
+    models = deployer.journal.models.items()
+    needed = {deployer.work(name).name for name, record in models if record.deployment is not None and is_open(record.deployment.state)}
+    work = deployer.parts.config.state / "work"
+    for path in work.iterdir() if work.is_dir() else ():
+        if path.name not in needed:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _collect_garbage(deployer: Deployer) -> None:
+    keep = {blob.digest for order in _needed_orders(deployer) for artifact in artifacts(order) for blob in walk_blobs(artifact)}
+    deployer.parts.store.keep_only(keep | {deployer.downloads.at_disk})
+
+
+def _needed_orders(deployer: Deployer) -> Iterator[Order]:
+    """What is under way, what waits, and what may have to be built again for a new runtime."""
+    for record in deployer.journal.models.values():
+        if record.deployment is not None and is_open(record.deployment.state):
+            yield record.deployment.order
+        if record.wanted is not None and record.wanted.deployment != record.settled:
+            yield record.wanted
+        if record.proven is not None:
+            yield record.proven.order
