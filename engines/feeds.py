@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ..core.errors import Rejected
 from ..core.tensors import TensorSpec
 from .base import Array, Tensors
 
@@ -33,3 +34,23 @@ def first_samples(outputs: Mapping[str, Array], size: int, batch: int) -> Mappin
     if size == batch:
         return outputs
     return {name: values[:size] if values.ndim and len(values) == batch else values for name, values in outputs.items()}
+
+
+def check_feeds(feeds: Tensors, inputs: tuple[TensorSpec, ...]) -> None:
+    """Hold `feeds` against what an engine takes.
+
+    Raises:
+        Rejected: ``feeds-mismatch`` naming the input.
+    """
+    hint = "Feed each input by name, with its type and shape"
+    for spec in inputs:
+        if spec.name not in feeds:
+            raise Rejected("feeds-mismatch", f"the input {spec.name!r} is missing", hint)
+        value = np.asarray(feeds[spec.name])
+        if value.dtype.name != spec.dtype:
+            raise Rejected("feeds-mismatch", f"the input {spec.name!r} is {value.dtype.name}, the model expects {spec.dtype}", hint)
+        if len(value.shape) != len(spec.shape) or any(want not in {None, have} for want, have in zip(spec.shape, value.shape, strict=True)):
+            raise Rejected("feeds-mismatch", f"the input {spec.name!r} has shape {value.shape}, the model expects {spec.shape}", hint)
+    extra = set(feeds) - {spec.name for spec in inputs}
+    if extra:
+        raise Rejected("feeds-mismatch", f"the model has no input {min(extra)!r}", hint)

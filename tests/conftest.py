@@ -51,3 +51,23 @@ def _load_fake(name: str) -> ModuleType:
     sys.modules[full_name] = module
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def models() -> ModuleType:
+    """Builders of small models with known weights: ``tests/fakes/onnx_models.py``."""
+    return _load_fake("onnx_models")
+
+
+@pytest.fixture
+def tiny_classifier(models: ModuleType, tmp_path: Path) -> Path:
+    """A classifier of four classes with its card, in a folder of its own."""
+    path: Path = models.save(models.classifier(), tmp_path / "model" / "tiny.onnx", models.ARRAY_CARD)
+    return path
+
+
+@pytest.fixture
+def tiny_samples(models: ModuleType, tmp_path: Path) -> Path:
+    """Forty unlabelled samples for `tiny_classifier`."""
+    path: Path = models.save_samples(tmp_path / "samples.npz")
+    return path

@@ -14,6 +14,7 @@ import numpy as np
 from ...core.errors import Rejected, Unfit
 from ...core.tensors import TensorSpec
 from ..base import Array, BuildOptions, Capabilities, EngineFile, Progress, Runner, Tensors
+from ..feeds import check_feeds
 from ..model import input_specs, output_specs, read_model
 
 ENGINE_NAME = "model.null"
@@ -29,9 +30,7 @@ class NullRunner:
         self.outputs = outputs
 
     def infer(self, feeds: Tensors) -> dict[str, Array]:
-        for spec in self.inputs:
-            if spec.name not in feeds or len(feeds[spec.name].shape) != len(spec.shape):
-                raise Rejected("feeds-mismatch", f"the input {spec.name!r} is missing or misshapen", "Feed each input by name")
+        check_feeds(feeds, self.inputs)
         batch = len(next(iter(feeds.values()))) if self.inputs else 1
         return {spec.name: np.zeros([axis or batch for axis in spec.shape], spec.dtype) for spec in self.outputs}
 

@@ -3,21 +3,22 @@
 Rules:
 - the provider that really runs is asked of the session, never assumed: one that was asked for and fell back is an error;
 - the default provider is the best one that loads here, in the order TensorRT, CUDA, CPU;
-- spinning is off: a waiting thread that burns a core costs a board energy.
+- spinning is off: a waiting thread that burns a core costs a board energy;
+- its telemetry is off: this program talks to its owner's broker and to nobody else.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...core.errors import EdgewrightError, Faulty, Rejected, Unfit
 from ...core.tensors import TensorSpec
 from ..base import Array, BuildOptions, Capabilities, EngineFile, Progress, Runner, Tensors
+from ..feeds import check_feeds
 from ..model import first_line, read_model
 
 CPU = "CPUExecutionProvider"
@@ -38,6 +39,14 @@ _NO_OPERATOR = (
 _DECORATION = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from \S+ failed:\s*|Fatal error: ")
 
 
+def _load() -> Any:
+    """The library. Since 1.29 its Linux builds report models and machines to its maker, unless they are told not to before they load."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 class OnnxRuntimeRunner:
     """An opened session on one provider."""
 
@@ -53,25 +62,11 @@ class OnnxRuntimeRunner:
         try:
             values = self._run(self._output_names, feeds)
         except Exception as error:
-            self._check(feeds)
+            # Only asked after a failure, so that a right call pays nothing.
+            check_feeds(feeds, self.inputs)
             text = _DECORATION.sub("", first_line(error))
             raise Faulty("inference-failed", f"ONNX Runtime failed: {text}", "Report this with the model") from error
         return dict(zip(self._output_names, values, strict=True))
-
-    def _check(self, feeds: Tensors) -> None:
-        """Say what is wrong with `feeds`: asked only after a failure, so that a right call pays nothing."""
-        hint = "Feed each input by name, with its type and shape"
-        for spec in self.inputs:
-            if spec.name not in feeds:
-                raise Rejected("feeds-mismatch", f"the input {spec.name!r} is missing", hint)
-            value = np.asarray(feeds[spec.name])
-            if value.dtype.name != spec.dtype:
-                raise Rejected("feeds-mismatch", f"the input {spec.name!r} is {value.dtype.name}, the model expects {spec.dtype}", hint)
-            if len(value.shape) != len(spec.shape) or any(want not in {None, have} for want, have in zip(spec.shape, value.shape, strict=True)):
-                raise Rejected("feeds-mismatch", f"the input {spec.name!r} has shape {value.shape}, the model expects {spec.shape}", hint)
-        extra = set(feeds) - {spec.name for spec in self.inputs}
-        if extra:
-            raise Rejected("feeds-mismatch", f"the model has no input {min(extra)!r}", hint)
 
     def close(self) -> None:
         self._session = self._run = None
@@ -88,7 +83,7 @@ class OnnxRuntimeBackend:
 
     def unavailable(self) -> str | None:
         try:
-            import onnxruntime
+            onnxruntime = _load()
         except ImportError as error:
             return f"onnxruntime cannot be imported ({error}): pip install onnxruntime"
         return None if onnxruntime.get_available_providers() else "this onnxruntime has no execution provider: install it again"
@@ -96,15 +91,13 @@ class OnnxRuntimeBackend:
     def capabilities(self) -> Capabilities:
         import platform
 
-        import onnxruntime
-
+        onnxruntime = _load()
         best = next(name for name in PREFERENCE if name in onnxruntime.get_available_providers())
         dialect = "tensorrt" if best.startswith("Tensorrt") else f"onnxruntime-{platform.machine()}"
         return Capabilities(onnxruntime.__version__, best, ("fp32", "int8"), dialect)
 
     def build(self, model: Path, folder: Path, options: BuildOptions, progress: Progress) -> EngineFile:
-        import onnxruntime
-
+        onnxruntime = _load()
         progress(0.0, "checking the model")
         proto = read_model(model, with_weights=False)
         engine = folder / ENGINE_NAME
@@ -123,8 +116,7 @@ class OnnxRuntimeBackend:
         return EngineFile(engine, "onnxruntime", onnxruntime.__version__, provider, size_bytes)
 
     def open(self, engine: Path, options: BuildOptions) -> Runner:
-        import onnxruntime
-
+        onnxruntime = _load()
         if not engine.is_file():
             raise Unfit("engine-unusable", f"there is no engine at {engine.name}", "Build it again")
         wanted, available = options.provider, onnxruntime.get_available_providers()
@@ -149,8 +141,7 @@ def open_runner(model: str | bytes, name: str, *, threads: int, providers: list[
     Raises:
         EdgewrightError: see `load_error`.
     """
-    import onnxruntime
-
+    onnxruntime = _load()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,0 +1,126 @@
+"""Small ONNX models with known weights, and the files that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Array = npt.NDArray[Any]
+Shape = Sequence[int | str | None]
+
+IMAGE_CARD = """
+[inputs.input]
+kind = "image"
+color = "RGB"
+layout = "NCHW"
+size = [8, 8]
+mean = [127.5, 127.5, 127.5]
+std = [127.5, 127.5, 127.5]
+[task]
+kind = "classification"
+output = "logits"
+"""
+ARRAY_CARD = '[task]\nkind = "classification"\noutput = "logits"\n'
+
+
+def node(op: str, inputs: Sequence[str], outputs: Sequence[str], name: str = "", **attributes: Any) -> Any:
+    return helper.make_node(op, list(inputs), list(outputs), name or outputs[0], **attributes)
+
+
+def model(
+    nodes: Sequence[Any],
+    inputs: Mapping[str, Shape],
+    outputs: Mapping[str, Shape | None],
+    weights: Mapping[str, Array] | None = None,
+    *,
+    opset: int = 17,
+    dtype: int = TensorProto.FLOAT,
+    domains: Mapping[str, int] | None = None,
+) -> Any:
+    """A model of `nodes` whose inputs and outputs are all of `dtype`."""
+    graph = helper.make_graph(
+        list(nodes),
+        "graph",
+        [helper.make_tensor_value_info(name, dtype, list(shape)) for name, shape in inputs.items()],
+        [helper.make_tensor_value_info(name, dtype, None if shape is None else list(shape)) for name, shape in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in (weights or {}).items()],
+    )
+    opsets = [helper.make_opsetid("", opset), *(helper.make_opsetid(name, version) for name, version in (domains or {}).items())]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+def classifier(*, batch: int | str = "N", softmax: bool = False, seed: int = 1) -> Any:
+    """3x8x8 → 4 classes: convolution with Relu, pooling, depthwise with Clip, a residual addition, global pooling, Gemm."""
+    random = np.random.default_rng(seed)
+    logits = "scores" if softmax else "logits"
+    nodes = [
+        node("Conv", ["input", "w1", "b1"], ["c1"], pads=[1, 1, 1, 1]),
+        node("Relu", ["c1"], ["r1"]),
+        node("MaxPool", ["r1"], ["p1"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["p1", "w2"], ["c2"], group=8, pads=[1, 1, 1, 1]),
+        node("Clip", ["c2", "zero", "six"], ["r2"]),
+        node("Conv", ["r2", "w3", "b3"], ["c3"]),
+        node("Add", ["c3", "p1"], ["a3"]),
+        node("Conv", ["a3", "w4", "b4"], ["c4"]),
+        node("Relu", ["c4"], ["r4"]),
+        node("GlobalAveragePool", ["r4"], ["g"]),
+        node("Flatten", ["g"], ["f"]),
+        node("Gemm", ["f", "w5", "b5"], [logits]),
+    ]
+    if softmax:
+        nodes.append(node("Softmax", [logits], ["logits"]))
+    weights = {
+        "w1": random.normal(0, 0.4, (8, 3, 3, 3)),
+        "b1": random.normal(0, 0.2, 8),
+        "w2": random.normal(0, 0.4, (8, 1, 3, 3)),
+        "w3": random.normal(0, 0.4, (8, 8, 1, 1)),
+        "b3": random.normal(0, 0.2, 8),
+        "w4": random.normal(0, 0.4, (8, 8, 1, 1)),
+        "b4": random.normal(0, 0.2, 8),
+        "w5": random.normal(0, 1.5, (8, 4)),
+        "b5": random.normal(0, 0.2, 4),
+        "zero": np.float32(0),
+        "six": np.float32(6),
+    }
+    floats = {name: np.asarray(value, np.float32) for name, value in weights.items()}
+    return model(nodes, {"input": [batch, 3, 8, 8]}, {"logits": [batch, 4]}, floats)
+
+
+def save(proto: Any, path: Path, card: str | None = None) -> Path:
+    """Write a model, and its card beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save_model(proto, str(path))
+    if card is not None:
+        path.with_suffix(".toml").write_text(card, encoding="utf-8")
+    return path
+
+
+def samples(count: int, *, seed: int = 2, shape: Sequence[int] = (3, 8, 8)) -> Array:
+    return np.random.default_rng(seed).normal(0, 0.6, (count, *shape)).astype(np.float32)
+
+
+def save_samples(path: Path, count: int = 40, *, seed: int = 2, labels: Array | None = None) -> Path:
+    """An ``.npz`` for `classifier`."""
+    arrays: dict[str, Array] = {"input": samples(count, seed=seed)}
+    if labels is not None:
+        arrays["labels"] = labels
+    np.savez(path, **arrays)
+    return path
+
+
+def run(proto: Any, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """The model's outputs by onnxruntime, without any optimisation."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, dict(feeds)), strict=True))
