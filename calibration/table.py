@@ -58,8 +58,10 @@ def load_table(path: Path) -> RangeTable:
         table = msgspec.json.decode(path.read_bytes(), type=RangeTable)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Rejected("table-unreadable", f"{path.name} is not a range table: {error}", hint) from error
+    if table.v != 1:
+        raise Rejected("table-unreadable", f"{path.name} has version {table.v}", hint)
     for name, entry in table.ranges.items():
-        if table.v != 1 or not (math.isfinite(entry.low) and math.isfinite(entry.high) and entry.low <= entry.high):
+        if not (math.isfinite(entry.low) and math.isfinite(entry.high) and entry.low <= entry.high):
             raise Rejected("table-unreadable", f"the range of {name!r} in {path.name} is not an interval", hint)
     return table
 
