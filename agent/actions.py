@@ -37,8 +37,7 @@ def _start(deployer: Deployer, name: str, _action: Action) -> bool:
     used += [entry.engine_folder for entry in (record.deployment, record.proven) if entry is not None]
     attempt = next_attempt(record.wanted.deployment, used)
     fresh = DeploymentRecord(order=record.wanted, attempt=attempt, received_s=deployer.parts.clock_s())
-    deployer.ledger.commit_deployment(name, fresh, settled="")
-    deployer.parts.changed()
+    deployer.record(name, fresh, settled="")
     return True
 
 
@@ -61,8 +60,7 @@ def _retry(deployer: Deployer, name: str, action: Action) -> bool:
         received_s=proven.received_s,
         runtime=deployer.runtime,
     )
-    deployer.ledger.commit_deployment(name, fresh, proven=tried)
-    deployer.parts.changed()
+    deployer.record(name, fresh, proven=tried)
     return True
 
 

@@ -1,24 +1,26 @@
 """The agent's one configuration file, ``agent.toml``. Everything that names a command, a path or a user is here, and never comes by the wire.
 
-Rules: an unknown key is refused with the nearest known one; relative paths are relative to the file; docs/agent-config.md is generated from
-this module and a test holds the two together.
+Rules: an unknown key is refused with the nearest known one; every number has its range; relative paths are relative to the file.
+``docs/agent-config.md`` is generated from this module (`documentation`) and a test holds the two together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from ..core.errors import Rejected
 from ..core.nearest import nearest_hint
 from ..core.toml import decode_toml
 from ..core.wire.topics import check_name
 
-DAY_S = 86400.0
+DAY_S = 86400
+MIN_INTERVAL_S = 1.0
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,72 +28,76 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BrokerSection(_Section, frozen=True, kw_only=True):
-    """``[broker]``: where the broker is, and as whom to log in. `tls_…` are PEM files."""
+    """Where the broker is, and as whom to log in."""
 
-    host: str
-    port: int = 8883
-    username: str | None = None
-    password_file: str | None = None
-    tls_ca: str | None = None
-    tls_certificate: str | None = None
-    tls_key: str | None = None
-    keepalive_s: int = 30
-    reconnect_min_s: float = 1.0
-    reconnect_max_s: float = 30.0
+    host: Annotated[str, Meta(min_length=1, max_length=253, description="Name or address of the broker.")]
+    port: Annotated[int, Meta(ge=1, le=65535, description="Its port.")] = 8883
+    username: Annotated[str | None, Meta(description="User name; absent: none.")] = None
+    password_file: Annotated[str | None, Meta(description="File that holds the password and nothing else; absent: none.")] = None
+    tls_ca: Annotated[str | None, Meta(description="PEM file of the broker's authority; absent: the connection is not encrypted.")] = None
+    tls_certificate: Annotated[str | None, Meta(description="PEM file of this device's certificate, with `tls_key`; needs `tls_ca`.")] = None
+    tls_key: Annotated[str | None, Meta(description="PEM file of its private key.")] = None
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600, description="The broker is pinged when nothing else was said for so long.")] = 30
+    reconnect_min_s: Annotated[float, Meta(ge=0.05, le=3600, description="First delay before connecting again; it doubles, with jitter.")] = 1.0
+    reconnect_max_s: Annotated[float, Meta(ge=0.05, le=DAY_S, description="Longest delay before connecting again.")] = 30.0
 
 
 class PathsSection(_Section, frozen=True, kw_only=True):
-    """``[paths]``: the state folder, the control socket, and the folder with root.json and targets.json."""
+    """Where the agent keeps and finds things."""
 
-    state: str = "/var/lib/edgewright"
-    socket: str = "/run/edgewright/agent.sock"
-    trust: str = "/etc/edgewright/trust"
+    state: Annotated[str, Meta(description="State folder: blobs, engines, journal. Applications read `models/` in it.")] = "/var/lib/edgewright"
+    socket: Annotated[str, Meta(description="Control socket, which `edgewright agent …` talks to.")] = "/run/edgewright/agent.sock"
+    trust: Annotated[str, Meta(description="Folder with `root.json` and `targets.json`, this device's trust anchor.")] = "/etc/edgewright/trust"
 
 
 class LimitsSection(_Section, frozen=True, kw_only=True):
-    """``[limits]``: what a deployment may take on this device, whatever its order says."""
+    """What a deployment may take on this device, whatever its order says."""
 
-    max_deployment_bytes: int = 4 << 30
-    min_free_bytes: int = 64 << 20
-    max_build_s: float = 3600.0
-    max_build_memory_mb: float | None = None
-    max_deadline_s: float = 7 * 86400.0
-    max_probation_s: float = 3600.0
-    max_starts: int = 3
-    window: int = 8
-    chunk_timeout_s: float = 1.0
-    outbox_events: int = 10_000
+    max_deployment_bytes: Annotated[int, Meta(ge=1, le=1 << 40, description="Size of a model and its datasets together.")] = 4 << 30
+    min_free_bytes: Annotated[int, Meta(ge=0, le=1 << 40, description="What has to stay free on the disk, or a deployment is refused.")] = 64 << 20
+    max_build_s: Annotated[float, Meta(ge=1, le=7 * DAY_S, description="Time for compressing, calibrating, building and measuring.")] = 3600.0
+    max_build_memory_mb: Annotated[
+        Annotated[float, Meta(ge=16, le=1 << 30)] | None, Meta(description="Resident memory of a build; absent: not limited.")
+    ] = None
+    max_deadline_s: Annotated[float, Meta(ge=1, le=366 * DAY_S, description="Time for a deployment in all.")] = 7.0 * DAY_S
+    max_probation_s: Annotated[float, Meta(ge=0, le=30 * DAY_S, description="Time of an engine on trial.")] = 3600.0
+    max_starts: Annotated[int, Meta(ge=1, le=1000, description="Starts of the agent or the application that a trial survives.")] = 3
+    window: Annotated[int, Meta(ge=1, le=20, description="Chunks under way at the start of a transfer; it adapts.")] = 8
+    chunk_timeout_s: Annotated[float, Meta(ge=0.05, le=60, description="Shortest time before a chunk is asked for again.")] = 1.0
+    outbox_events: Annotated[int, Meta(ge=10, le=1_000_000, description="Events kept for a broker that is away; the oldest go first.")] = 10_000
 
 
 class OptimizeSection(_Section, frozen=True, kw_only=True):
-    """``[optimize]``: how engines are built and measured here."""
+    """How engines are built and measured here."""
 
-    backend: str | None = None
-    threads: int = 1
-    bench_seconds: float = 2.0
-    nice: int = 10
+    backend: Annotated[str | None, Meta(description="The backend that builds engines, by name; absent: the best usable one.")] = None
+    threads: Annotated[int, Meta(ge=1, le=256, description="Threads of an engine, when it is measured and when it runs.")] = 1
+    bench_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="How long each engine's latency is measured.")] = 2.0
+    nice: Annotated[int, Meta(ge=0, le=19, description="Added to the niceness of builds, so that applications go first.")] = 10
 
 
 class TelemetrySection(_Section, frozen=True, kw_only=True):
-    """``[telemetry]``: the periodic health message; an interval of 0 switches it off."""
+    """The periodic health message."""
 
-    interval_s: float = 60.0
+    interval_s: Annotated[float, Meta(ge=0, le=DAY_S, description="Time between two; 0 switches them off, otherwise at least 1.")] = 60.0
 
 
 class ModelSection(_Section, frozen=True, kw_only=True):
-    """``[models.NAME]``: commands around one model. `health` decides probation by its exit status."""
+    """Commands around one model, as lists of the program and its arguments. Both get `EDGEWRIGHT_MODEL`, the model's name, and `EDGEWRIGHT_ENGINE`,
+    the engine's folder, in their environment.
+    """
 
-    activate: tuple[str, ...] = ()
-    health: tuple[str, ...] = ()
-    health_interval_s: float = 5.0
-    command_timeout_s: float = 30.0
+    activate: Annotated[tuple[str, ...], Meta(description="Run after every change of the engine: restart or signal the application.")] = ()
+    health: Annotated[tuple[str, ...], Meta(description="Run during probation; an exit status other than 0 takes the engine out.")] = ()
+    health_interval_s: Annotated[float, Meta(ge=0.1, le=DAY_S, description="Time between two runs of `health`.")] = 5.0
+    command_timeout_s: Annotated[float, Meta(ge=0.1, le=3600, description="Time for one run of either; then it is killed, and has failed.")] = 30.0
 
 
 class AgentFile(_Section, frozen=True, kw_only=True):
-    """The whole file: `fleet` and `device` name this device; the rest is in tables."""
+    """The whole file: the two names stand at its top, the rest in tables."""
 
-    fleet: str
-    device: str
+    fleet: Annotated[str, Meta(description="The fleet's name.")]
+    device: Annotated[str, Meta(description="This device's name in it.")]
     broker: BrokerSection
     paths: PathsSection = PathsSection()
     limits: LimitsSection = LimitsSection()
@@ -136,7 +142,7 @@ def config_from_toml(path: Path) -> AgentConfig:
     check_name(file.device, what="device")
     for name in file.models:
         check_name(name, what="model")
-    _check_values(file, path)
+    _check_values(file, fields, path)
     folder = path.resolve().parent
     return AgentConfig(
         fleet=file.fleet,
@@ -166,44 +172,32 @@ def _refuse_unknown(table: dict[str, Any], section: type[msgspec.Struct], prefix
             _refuse_unknown(value, known[key], f"{key}.")
 
 
-def _ranges(file: AgentFile) -> Iterator[tuple[str, float | None, float, float]]:
-    """Each number of the file with its bounds."""
-    broker, limits, optimize = file.broker, file.limits, file.optimize
-    yield "broker.port", broker.port, 1, 65535
-    yield "broker.keepalive_s", broker.keepalive_s, 5, 3600
-    yield "broker.reconnect_min_s", broker.reconnect_min_s, 0.05, 3600
-    yield "broker.reconnect_max_s", broker.reconnect_max_s, broker.reconnect_min_s, DAY_S
-    yield "limits.max_deployment_bytes", limits.max_deployment_bytes, 1, 1 << 40
-    yield "limits.min_free_bytes", limits.min_free_bytes, 0, 1 << 40
-    yield "limits.max_build_s", limits.max_build_s, 1, 7 * DAY_S
-    yield "limits.max_build_memory_mb", limits.max_build_memory_mb, 16, 1 << 30
-    yield "limits.max_deadline_s", limits.max_deadline_s, 1, 365 * DAY_S
-    yield "limits.max_probation_s", limits.max_probation_s, 0, 30 * DAY_S
-    yield "limits.max_starts", limits.max_starts, 1, 1000
-    yield "limits.window", limits.window, 1, 20
-    yield "limits.chunk_timeout_s", limits.chunk_timeout_s, 0.05, 600
-    yield "limits.outbox_events", limits.outbox_events, 10, 1_000_000
-    yield "optimize.threads", optimize.threads, 1, 256
-    yield "optimize.bench_seconds", optimize.bench_seconds, 0.05, 3600
-    yield "optimize.nice", optimize.nice, 0, 19
-    if file.telemetry.interval_s != 0:
-        yield "telemetry.interval_s", file.telemetry.interval_s, 1, DAY_S
-    for name, model in file.models.items():
-        yield f"models.{name}.health_interval_s", model.health_interval_s, 0.1, DAY_S
-        yield f"models.{name}.command_timeout_s", model.command_timeout_s, 0.1, 3600
-
-
-def _check_values(file: AgentFile, path: Path) -> None:
-    for name, value, low, high in _ranges(file):
-        if value is not None and not low <= value <= high:
-            raise Rejected("config-bad-value", f"{name} = {value} in {path.name} is out of range", f"Use {low:g} to {high:g}")
+def _check_values(file: AgentFile, fields: dict[str, Any], path: Path) -> None:
+    """What the type of a single key cannot say."""
     broker = file.broker
+    _refuse_nan(fields, "", path)
+    if broker.reconnect_max_s < broker.reconnect_min_s:
+        raise _bad(path, "broker.reconnect_max_s is below broker.reconnect_min_s", "Give a longer one")
+    if 0 < file.telemetry.interval_s < MIN_INTERVAL_S:
+        raise _bad(path, f"telemetry.interval_s = {file.telemetry.interval_s} is out of range", f"Use 0, or {MIN_INTERVAL_S:g} and more")
     if broker.tls_ca is None and (broker.tls_certificate or broker.tls_key):
-        message = f"{path.name} names a client certificate or key and no broker.tls_ca: the connection would not be encrypted"
-        raise Rejected("config-bad-value", message, "Give broker.tls_ca, the certificate of the broker's authority")
+        raise _bad(path, "without broker.tls_ca the connection is not encrypted, whatever its certificate", "Give broker.tls_ca")
     if (broker.tls_certificate is None) != (broker.tls_key is None):
-        raise Rejected("config-bad-value", f"{path.name} names one of broker.tls_certificate and broker.tls_key", "Give both, or none")
+        raise _bad(path, "there is one of broker.tls_certificate and broker.tls_key", "Give both, or none")
     for name, model in file.models.items():
         for verb, argv in (("activate", model.activate), ("health", model.health)):
             if argv and not argv[0]:
-                raise Rejected("config-bad-value", f"models.{name}.{verb} of {path.name} names no program", "Give the program, then its arguments")
+                raise _bad(path, f"models.{name}.{verb} names no program", "Give the program, then its arguments")
+
+
+def _refuse_nan(table: dict[str, Any], prefix: str, path: Path) -> None:
+    """A value that compares with nothing passes every range."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            _refuse_nan(value, f"{prefix}{key}.", path)
+        elif isinstance(value, float) and math.isnan(value):
+            raise _bad(path, f"{prefix}{key} is not a number", "Give a number")
+
+
+def _bad(path: Path, message: str, hint: str) -> Rejected:
+    return Rejected("config-bad-value", f"{path.name}: {message}", hint)

@@ -101,7 +101,8 @@ class Deployer:
     def advance(self) -> None:
         """Do what can be done now for every model."""
         self._count_time()
-        self.note("outbox", self.ledger.spool())
+        self.ledger.spool()
+        self.note("outbox", self.ledger.trouble)
         for _ in range(len(self.journal.models) + 1):
             # One model's end may be what another one waits for.
             changed = [name for name in list(self.journal.models) if self._advance_model(name)]
@@ -248,12 +249,21 @@ class Deployer:
             others["settled"] = new.order.deployment
         if new.state == "SUCCEEDED":
             others["proven"] = new
-        self.ledger.commit_deployment(name, new, **others)
+        self.record(name, new, **others)
         log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
         if not is_open(new.state):
             self._watch.pop(name, None)
             self.downloads.stop(name)
             upkeep.after_end(self, name)
+
+    def record(self, name: str, deployment: DeploymentRecord, **others: object) -> None:
+        """Make `deployment` the model's, and other fields of its record with it; the fleet hears of it.
+
+        Raises:
+            Unfit: as `happen`.
+        """
+        self.ledger.commit_deployment(name, deployment, **others)
+        self.note("outbox", self.ledger.trouble)
         self.parts.changed()
 
     def watch_due(self, name: str) -> bool:

@@ -38,6 +38,7 @@ class Ledger:
         self._clock_s = clock_s
         # The event of the last change may not have reached the outbox before a crash: receivers drop the second one.
         self._unspooled = journal.last_event
+        self.trouble: Reason | None = None
         self.spool()
 
     @property
@@ -112,23 +113,25 @@ class Ledger:
         """Bring the counters of elapsed time to disk."""
         self.commit()
 
-    def spool(self) -> Reason | None:
-        """Put the last event into the outbox if it is not there yet; returns why it cannot be, if so. The change that it tells of stands."""
-        if self._unspooled is None:
-            return None
+    def spool(self) -> None:
+        """Put the last event into the outbox if it is not there yet; `trouble` says why it cannot be. The change that it tells of stands."""
+        event, self.trouble = self._unspooled, None
+        if event is None:
+            return
         try:
-            self._outbox.add(self._unspooled)
+            self._outbox.add(event)
         except EdgewrightError as error:
-            if error.family == "rejected":  # it will never fit a message
-                log.warning("Dropped the event %s: %s", self._unspooled.id, error.reason.line())
-                self._unspooled = None
-            return error.reason
+            if error.family != "rejected":
+                self.trouble = error.reason
+                return
+            log.warning("Dropped the event %s: %s", event.id, error.reason.line())  # it will never fit a message
         except OSError as error:
-            return Reason("disk-failed", f"an event could not be spooled: {error}", "Check the disk of this device")
+            self.trouble = Reason("disk-failed", f"an event could not be spooled: {error}", "Check the disk of this device", "unfit")
+            return
         self._unspooled = None
-        return None
 
     def _spool_next(self, event: Event) -> None:
+        self.spool()  # the one before, if it waits still
         if self._unspooled is not None:
             log.warning("The event %s was never spooled: the disk did not take it", self._unspooled.id)
         self._unspooled = event

@@ -98,7 +98,7 @@ def _for_closed(facts: Facts) -> Action | None:
         return Action("remove") if facts.is_goal_known else None
     if record.held:
         return None
-    if deployment is None or not _is_wanted(record, deployment):
+    if deployment is None or not (_is_wanted(record, deployment) or _runs_already(facts)):
         return Action("start")
     return _again(facts, deployment)
 
@@ -120,6 +120,14 @@ def _again(facts: Facts, deployment: DeploymentRecord) -> Action | None:
 def _is_wanted(record: ModelRecord, deployment: DeploymentRecord) -> bool:
     """Whether `deployment` serves the goal: it is the wanted one, or the wanted one came to its end here and what ran before is built again."""
     return record.wanted is not None and record.wanted.deployment in {deployment.order.deployment, record.settled}
+
+
+def _runs_already(facts: Facts) -> bool:
+    """Whether the goal came back to what succeeded before and is active still."""
+    wanted, proven, active = facts.record.wanted, facts.record.proven, facts.slots.active
+    if wanted is None or proven is None or active is None:
+        return False
+    return wanted.deployment == proven.order.deployment == active.deployment
 
 
 def _ending(facts: Facts, deployment: DeploymentRecord) -> Action | None:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..core.errors import EdgewrightError
-from .config import config_from_toml
+from .config import AgentConfig, config_from_toml
 from .slots import ModelSlots, all_models
 
 
@@ -23,15 +23,21 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         config = config_from_toml(options.config)
-        for name in all_models(config.state):
-            if options.model not in {None, name}:
-                continue
-            if ModelSlots(config.state, name).count_start(config.limits.max_starts):
-                print(f"edgewright: {name}: the engine on trial was taken out after {config.limits.max_starts} starts", file=sys.stderr)
     except EdgewrightError as error:
         print(f"edgewright: {error.reason.line()} [{error.code}]", file=sys.stderr)
         return 1
+    for name in all_models(config.state):
+        if options.model in {None, name}:
+            _count_start(config, name)
     return 0
+
+
+def _count_start(config: AgentConfig, name: str) -> None:
+    try:
+        if ModelSlots(config.state, name).count_start(config.limits.max_starts):
+            print(f"edgewright: {name}: the engine on trial was taken out after {config.limits.max_starts} starts", file=sys.stderr)
+    except (EdgewrightError, OSError) as error:
+        print(f"edgewright: {name}: the start could not be counted: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -53,13 +53,13 @@ class Store:
 
     def keep_only(self, digests: Iterable[str]) -> int:
         """Delete everything else; returns the bytes that were freed. Files that are hard links elsewhere live on there."""
-        wanted = set(digests)
-        freed = 0
-        for folder in (self._blobs, self._partial):
-            for entry in list(os.scandir(folder)):
-                if entry.name.removesuffix(MAP_SUFFIX) not in wanted and entry.is_file(follow_symlinks=False):
-                    freed += entry.stat(follow_symlinks=False).st_size
-                    Path(entry.path).unlink(missing_ok=True)
+        wanted, freed = set(digests), 0
+        for entry in list(os.scandir(self._blobs)):
+            freed += _delete(entry) if entry.name not in wanted else 0
+        for entry in list(os.scandir(self._partial)):
+            digest = entry.name.removesuffix(MAP_SUFFIX)
+            # A crash may leave the map of a blob that is complete.
+            freed += _delete(entry) if digest not in wanted or self.path(digest).exists() else 0
         return freed
 
     def lay_out(self, artifact: Artifact, folder: Path) -> None:
@@ -77,6 +77,15 @@ class Store:
                     target.hardlink_to(self.path(blob.digest))
                 except FileNotFoundError as error:
                     raise _missing(f"the downloaded file {name}") from error
+
+
+def _delete(entry: os.DirEntry[str]) -> int:
+    """Delete a file; returns its bytes."""
+    if not entry.is_file(follow_symlinks=False):
+        return 0
+    size_bytes = entry.stat(follow_symlinks=False).st_size
+    Path(entry.path).unlink(missing_ok=True)
+    return size_bytes
 
 
 def _missing(what: str) -> Unfit:

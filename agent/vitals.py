@@ -27,7 +27,7 @@ def read_vitals(state: Path, root: Path = Path("/")) -> Vitals:
     busy_s, total_s = _processor_times(root / "proc/stat")
     space = os.statvfs(state)
     return Vitals(
-        uptime_s=float((_text(root / "proc/uptime") or "0").split()[0]),
+        uptime_s=float((_text(root / "proc/uptime") or "0").partition(" ")[0]),
         busy_s=busy_s,
         total_s=total_s,
         memory_used_mb=_memory_used_mb(root / "proc/meminfo"),
