@@ -1,0 +1,33 @@
+"""A device to try things on, and the parts that it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def fake_device(load_fake: Callable[[str], ModuleType]) -> ModuleType:
+    """The module ``tests/fakes/device.py``."""
+    return load_fake("device")
+
+
+@pytest.fixture
+def make_device(fake_device: ModuleType, tmp_path: Path) -> Callable[..., Any]:
+    """Make a started device on a folder of its own."""
+    return lambda **options: fake_device.Device(tmp_path / "state", **options)
+
+
+@pytest.fixture
+def device(make_device: Callable[..., Any]) -> Any:
+    return make_device()
+
+
+@pytest.fixture
+def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that start and crash hundreds of devices: no power fails here, so nothing has to wait for a disk."""
+    monkeypatch.setattr("edgewright.core.files.os.fsync", lambda _descriptor: None)
