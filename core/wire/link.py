@@ -2,11 +2,12 @@
 
 What it adds to paho, each for a measured reason:
 - TCP_NODELAY on the socket (paho leaves Nagle on: a third of the throughput at small windows);
-- subscriptions are made inside every connect (a clean session forgets them without a word);
+- subscriptions are made inside every connect (a clean session forgets them without a word), and the link counts as up when the broker has
+  confirmed them: by then paho has repeated what an earlier connection left unacknowledged, so that it cannot overtake what is new;
 - callbacks are wrapped (an exception in one would end paho's thread while ``is_connected`` stays true);
 - a payload is measured before it is published (a broker that refuses it would drop the connection over it for ever);
 - the reconnect delay grows with jitter, and grows on while connections end young: two clients with one id kick each other once a second
-  for ever otherwise.
+  for ever otherwise. Three young ends within ten seconds are told as a problem.
 
 The handler's methods run on paho's thread and must only enqueue.
 """
@@ -75,7 +76,7 @@ class LinkHandler(Protocol):
         """Connected and subscribed: announce everything again."""
 
     def link_down(self, reason: str) -> None:
-        """Not connected any more; called once for each `link_up`."""
+        """Not connected any more; called once for each `link_up` but the one that `Link.stop` ends."""
 
     def link_message(self, topic: str, payload: bytes) -> None: ...
 
@@ -106,7 +107,11 @@ class Backoff:
 
 
 class Link:
-    """One client. `start` returns at once; the first connection is retried like every other. `next_will` is asked once per connection."""
+    """One client. `start` returns at once; the first connection is retried like every other. `next_will` is asked once per connection.
+
+    Raises:
+        Rejected: ``tls-files-unusable``.
+    """
 
     def __init__(
         self, options: LinkOptions, handler: LinkHandler, subscriptions: Sequence[tuple[str, int]], next_will: Callable[[], Will] | None = None
@@ -116,7 +121,8 @@ class Link:
         self._subscriptions = list(subscriptions)
         self._backoff = Backoff(options.reconnect_min_s, options.reconnect_max_s)
         self._is_up = False
-        self._up_since = 0.0
+        self._connected_s: float | None = None
+        self._subscribing: int | None = None
         self._early_ends: deque[float] = deque(maxlen=CONTESTED_COUNT)
         self._client = client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=options.client_id, protocol=mqtt.MQTTv311, clean_session=True, reconnect_on_failure=True
@@ -124,14 +130,14 @@ class Link:
         if options.username is not None:
             client.username_pw_set(options.username, options.password)
         if options.tls is not None:
-            certificate, key = options.tls.certificate, options.tls.key
-            client.tls_set(str(options.tls.ca), str(certificate) if certificate else None, str(key) if key else None)
+            _use_tls(client, options.tls)
         self._next_will = next_will
         self._renew_will()
         client.on_socket_open = self._wrapped(_set_nodelay)
         client.on_connect = self._wrapped(self._on_connect)
         client.on_connect_fail = self._wrapped(self._on_connect_fail)
         client.on_disconnect = self._wrapped(self._on_disconnect)
+        client.on_subscribe = self._wrapped(self._on_subscribe)
         client.on_message = self._wrapped(self._on_message)
         client.on_publish = self._wrapped(self._on_publish)
         client.max_inflight_messages_set(20)
@@ -141,7 +147,17 @@ class Link:
         return self._is_up
 
     def start(self) -> None:
-        self._client.connect_async(self._options.host, self._options.port, keepalive=self._options.keepalive_s)
+        """Connect in the background.
+
+        Raises:
+            Rejected: ``broker-address-invalid``.
+        """
+        host, port = self._options.host, self._options.port
+        try:
+            host.encode("idna")  # the resolver would end paho's thread over it
+            self._client.connect_async(host, port, keepalive=self._options.keepalive_s)
+        except ValueError as error:
+            raise Rejected("broker-address-invalid", f"{host!r}, port {port}, is no address: {error}", "Correct the broker's address") from error
         self._client.loop_start()
 
     def stop(self) -> None:
@@ -150,8 +166,15 @@ class Link:
         self._client.disconnect()
         self._client.loop_stop()
 
+    def subscribe_again(self) -> None:
+        """Ask the broker for everything that it retains once more."""
+        if self._is_up and self._subscriptions:
+            self._client.subscribe(self._subscriptions)
+
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int | None:
         """Hand one message over; returns its id, or None when the link is down: nothing is queued behind the caller's back.
+
+        A QoS 1 message that was handed over is sent until the broker has it, over reconnects too; a QoS 0 message may be lost.
 
         Raises:
             Rejected: ``message-too-large``.
@@ -160,7 +183,10 @@ class Link:
             raise Rejected("message-too-large", f"a message of {len(payload)} bytes for {topic}", "Send less in one message")
         if not self._is_up:
             return None
-        return self._client.publish(topic, payload, qos=qos, retain=retain).mid
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        # Without a connection paho keeps a QoS 1 message and drops one of QoS 0.
+        is_taken = info.rc == mqtt.MQTT_ERR_SUCCESS or (qos > 0 and info.rc != mqtt.MQTT_ERR_QUEUE_SIZE)
+        return info.mid if is_taken else None
 
     def _wrapped(self, callback: Callable[..., None]) -> Callable[..., None]:
         def guarded(*arguments: Any) -> None:
@@ -178,33 +204,45 @@ class Link:
                 Reason("broker-refused", f"the broker refuses this client: {code}", "Check its name, password or certificate", "rejected")
             )
             return
+        self._connected_s = time.monotonic()
         if self._subscriptions:
-            client.subscribe(self._subscriptions)
-        self._up_since = time.monotonic()
+            self._subscribing = client.subscribe(self._subscriptions)[1]
+        else:
+            self._up()
+
+    def _on_subscribe(self, _client: mqtt.Client, _userdata: Any, message_id: int, codes: Sequence[Any], _properties: Any) -> None:
+        refused = [name for (name, _), code in zip(self._subscriptions, codes, strict=False) if code.is_failure]
+        if refused:
+            message = f"the broker refuses the subscription to {', '.join(refused)}"
+            self._handler.link_problem(Reason("subscription-refused", message, "Check the broker's access rules", "rejected"))
+        if message_id == self._subscribing and not self._is_up:
+            self._up()
+
+    def _up(self) -> None:
         self._is_up = True
-        self._wait_longer()
         self._handler.link_up()
 
     def _on_connect_fail(self, _client: mqtt.Client, _userdata: Any) -> None:
         self._wait_longer()
 
     def _on_disconnect(self, _client: mqtt.Client, _userdata: Any, _flags: Any, code: Any, _properties: Any) -> None:
-        if not self._is_up:  # paho says it twice after a silent loss
+        if self._connected_s is None:  # paho says it twice after a silent loss, and after a refused login
             return
-        self._is_up = False
+        now_s, connected_s, was_up = time.monotonic(), self._connected_s, self._is_up
+        self._is_up, self._connected_s, self._subscribing = False, None, None
         self._renew_will()
-        now = time.monotonic()
-        if now - self._up_since >= YOUNG_S:
+        if now_s - connected_s >= YOUNG_S:
             self._backoff.reset()
             self._early_ends.clear()
         else:
-            self._early_ends.append(now)
+            self._early_ends.append(now_s)
         self._wait_longer()
-        if len(self._early_ends) == CONTESTED_COUNT and now - self._early_ends[0] <= CONTESTED_WINDOW_S:
+        if len(self._early_ends) == CONTESTED_COUNT and now_s - self._early_ends[0] <= CONTESTED_WINDOW_S:
             client_id = self._options.client_id
             message = f"the connection of {client_id!r} ended {CONTESTED_COUNT} times within {CONTESTED_WINDOW_S:g} s"
             self._handler.link_problem(Reason("client-id-contested", message, "Check that no other device uses this name", "rejected"))
-        self._handler.link_down(str(code))
+        if was_up:
+            self._handler.link_down(str(code))
 
     def _renew_will(self) -> None:
         if self._next_will is not None:
@@ -221,6 +259,15 @@ class Link:
 
     def _on_publish(self, _client: mqtt.Client, _userdata: Any, message_id: int, *_: Any) -> None:
         self._handler.link_published(message_id)
+
+
+def _use_tls(client: mqtt.Client, files: TlsFiles) -> None:
+    certificate, key = files.certificate, files.key
+    try:
+        client.tls_set(str(files.ca), str(certificate) if certificate else None, str(key) if key else None)
+    except (OSError, ValueError) as error:  # what is wrong inside a PEM file is an OSError as well
+        names = ", ".join(str(path) for path in (files.ca, certificate, key) if path is not None)
+        raise Rejected("tls-files-unusable", f"the TLS files {names} cannot be used: {error}", "Give PEM files that this user may read") from error
 
 
 def _set_nodelay(_client: mqtt.Client, _userdata: Any, sock: Any) -> None:

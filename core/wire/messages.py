@@ -16,6 +16,7 @@ from ..artifact import Artifact, check_artifact
 from ..budget import Budget, Verdict
 from ..errors import Reason, Rejected
 from ..measurement import Candidate
+from .fields import ChunkIndex, Count, Deadline, Digest, Identity, Name, Seconds, Share
 from .frames import MAX_PAYLOAD_BYTES
 from .topics import check_name
 
@@ -59,42 +60,41 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``).
     """
 
-    deployment: str
-    version: str
+    deployment: Name
+    version: Identity
     model: Artifact
-    model_file: str
+    model_file: Identity
     calibration: Artifact | None = None
     evaluation: Artifact | None = None
-    recipe: str = "auto"
+    recipe: Name = "auto"
     budget: Budget = Budget()
-    deadline_s: float = 86400.0
-    probation_s: float = 60.0
-    mirrors: tuple[str, ...] = ()
+    deadline_s: Deadline = 86400.0
+    probation_s: Seconds = 60.0
 
 
 class Desired(Message, frozen=True, kw_only=True):
     """The whole goal of one device. A name that is absent from `models` is removed from the device."""
 
-    fleet: str
-    device: str
-    sequence: int
-    issued_s: float
-    expires_s: float
+    fleet: Name
+    device: Name
+    sequence: Count
+    issued_s: Seconds
+    expires_s: Seconds
     models: dict[str, Order]
 
 
 class Command(Message, frozen=True, kw_only=True):
     """One order outside the goal. `deployment` and `model` say what it is about, where the verb needs that."""
 
-    fleet: str
-    device: str
-    sequence: int
-    issued_s: float
-    expires_s: float
-    id: str
+    fleet: Name
+    device: Name
+    sequence: Count
+    issued_s: Seconds
+    expires_s: Seconds
+    id: Identity
     verb: Literal["cancel", "rollback", "release", "report"]
-    deployment: str | None = None
-    model: str | None = None
+    deployment: Name | None = None
+    model: Name | None = None
 
 
 # --- what the device says -------------------------------------------------------------------------------------------------------------
@@ -103,12 +103,12 @@ class Command(Message, frozen=True, kw_only=True):
 class Status(Message, frozen=True, kw_only=True):
     """Presence. A last will carries the session it belongs to, so that a stale one cannot mark a newer session dead."""
 
-    fleet: str
-    device: str
+    fleet: Name
+    device: Name
     online: bool
-    boot_id: str
-    session: int
-    agent_version: str
+    boot_id: Identity
+    session: Count
+    agent_version: Identity
 
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -123,17 +123,17 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 class Capabilities(Message, frozen=True, kw_only=True):
     """What the device is and has; republished when it changes."""
 
-    fleet: str
-    device: str
+    fleet: Name
+    device: Name
     board: str
     machine: str
-    agent_version: str
-    memory_mb: int
-    cores: int
+    agent_version: Identity
+    memory_mb: Count
+    cores: Count
     backends: tuple[Runtime, ...] = ()
     sensors: tuple[Runtime, ...] = ()
     power_modes: tuple[str, ...] = ()
-    free_disk_mb: int | None = None
+    free_disk_mb: Count | None = None
     hardware_class: str = ""
 
 
@@ -148,29 +148,29 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class Event(Message, frozen=True, kw_only=True):
     """One state change of one deployment. `id` is unique per device for ever: receivers drop duplicates by it."""
 
-    fleet: str
-    device: str
-    id: str
-    sequence: int
-    deployment: str
-    model: str
-    attempt: int
+    fleet: Name
+    device: Name
+    id: Identity
+    sequence: Count
+    deployment: Name
+    model: Name
+    attempt: Count
     state: State
-    time_s: float
+    time_s: Seconds
     reason: Reason | None = None
-    progress: float | None = None
+    progress: Share | None = None
     measurement: Measurement | None = None
 
 
 class SlotReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What one slot holds."""
 
-    deployment: str
-    version: str
-    backend: str
-    engine_digest: str
-    since_s: float
-    starts: int = 0
+    deployment: Name
+    version: Identity
+    backend: Identity
+    engine_digest: Identity
+    since_s: Seconds
+    starts: Count = 0
 
 
 class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -180,23 +180,23 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     previous: SlotReport | None
     trial: SlotReport | None
     held: bool = False
-    deployment: str | None = None
+    deployment: Name | None = None
     state: State | None = None
-    attempt: int = 0
+    attempt: Count = 0
     reason: Reason | None = None
     measurement: Measurement | None = None
-    bytes_done: int = 0
-    bytes_total: int = 0
+    bytes_done: Count = 0
+    bytes_total: Count = 0
 
 
 class Reported(Message, frozen=True, kw_only=True):
     """The truth on the device's disk, whole."""
 
-    fleet: str
-    device: str
-    session: int
-    desired_sequence: int
-    time_s: float
+    fleet: Name
+    device: Name
+    session: Count
+    desired_sequence: Count
+    time_s: Seconds
     models: dict[str, ModelReport]
     problems: tuple[Reason, ...] = ()
 
@@ -204,10 +204,10 @@ class Reported(Message, frozen=True, kw_only=True):
 class Telemetry(Message, frozen=True, kw_only=True):
     """Periodic health. None = this board does not say."""
 
-    fleet: str
-    device: str
-    time_s: float
-    uptime_s: float
+    fleet: Name
+    device: Name
+    time_s: Seconds
+    uptime_s: Seconds
     cpu_percent: float | None = None
     memory_used_mb: float | None = None
     disk_free_mb: float | None = None
@@ -219,20 +219,20 @@ class Telemetry(Message, frozen=True, kw_only=True):
 class Get(Message, frozen=True, kw_only=True):
     """The device asks for chunks `ranges` (first, last; inclusive) of blob `digest`; at most `window` chunks in all."""
 
-    fleet: str
-    device: str
-    digest: str
-    ranges: tuple[tuple[int, int], ...]
-    window: int
+    fleet: Name
+    device: Name
+    digest: Digest
+    ranges: tuple[tuple[ChunkIndex, ChunkIndex], ...]
+    window: Count
 
 
 class Reply(Message, frozen=True, kw_only=True):
     """The device's answer to the command `id`; `sequence` is the command's."""
 
-    fleet: str
-    device: str
-    id: str
-    sequence: int
+    fleet: Name
+    device: Name
+    id: Identity
+    sequence: Count
     ok: bool
     reason: Reason | None = None
 

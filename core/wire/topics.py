@@ -1,7 +1,7 @@
 """Topic names of the wire (DESIGN §8): ``ew/v1/{fleet}/{device}/{channel}``. Pure.
 
-Rules: names of fleets and devices are ``[a-z0-9-]{1,64}``; ``_all`` is reserved for what every device of a fleet reads; at most six
-slashes, so that brokers with AWS IoT Core's limits carry them.
+Rules: names of fleets and devices are ``[a-z0-9-]{1,64}``, so that ``_all`` stays free for what every device of a fleet may one day read;
+at most six slashes, so that brokers with AWS IoT Core's limits carry them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Literal, get_args
 from ..errors import Rejected
 
 PREFIX = "ew/v1"
-EVERYBODY = "_all"
 
 Channel = Literal[
     "status", "capabilities", "desired", "reported", "event", "telemetry", "get", "blob", "command", "reply",
@@ -51,11 +50,6 @@ def topic(fleet: str, device: str, channel: Channel) -> str:
     return f"{PREFIX}/{fleet}/{device}/{channel}"
 
 
-def broadcast_topic(fleet: str, digest: str) -> str:
-    """The chunk stream of one blob for all devices of a fleet."""
-    return f"{PREFIX}/{fleet}/{EVERYBODY}/blob/{digest}"
-
-
 def fleet_filter(fleet: str, channel: Channel) -> str:
     """The controller's subscription to one channel of every device."""
     return f"{PREFIX}/{fleet}/+/{channel}"
@@ -70,3 +64,8 @@ def parse_topic(text: str) -> Address | None:
     if channel not in CHANNELS or not _NAME.fullmatch(fleet) or not _NAME.fullmatch(device):
         return None
     return Address(fleet, device, channel)
+
+
+def client_id(fleet: str, name: str) -> str:
+    """The MQTT client id of a device, or of the controller. The separator is in no name: fleets may share a broker."""
+    return f"{fleet}_{name}"
