@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from .errors import Rejected, Unfit
+from .wire.fields import MAX_TIME_S
 from .wire.messages import Command, Desired, Envelope, check_desired, decode
 
 if TYPE_CHECKING:
@@ -59,8 +60,8 @@ def verify_envelope(request: VerifyRequest) -> Verified:
     """The content of the envelope, after every check.
 
     Raises:
-        Rejected: ``message-…``, ``signature-invalid``, ``envelope-wrong-device``, ``envelope-expired``, ``envelope-replayed``, and what
-            `check_desired` raises.
+        Rejected: ``message-…``, ``signature-invalid``, ``envelope-wrong-device``, ``envelope-from-future``, ``envelope-expired``,
+            ``envelope-replayed``, and what `check_desired` raises.
         Unfit: ``trust-unreadable``, ``trust-invalid`` or ``trust-expired``: this device's own anchor is at fault.
     """
     envelope = decode(request.envelope, Envelope)
@@ -71,6 +72,10 @@ def verify_envelope(request: VerifyRequest) -> Verified:
     if (content.fleet, content.device) != (request.fleet, request.device):
         message = f"the message is signed for {content.fleet}/{content.device}, this is {request.fleet}/{request.device}"
         raise Rejected("envelope-wrong-device", message, "Check the broker's access rules and the controller")
+    if content.issued_s > targets.expires.timestamp():
+        # The device takes signed times for its clock: a wrong one must not outlive the anchor.
+        message = f"the {envelope.kind} message is from a time when the trust anchor will have expired"
+        raise Rejected("envelope-from-future", message, "Check the controller's clock")
     if content.expires_s < request.now_s:
         age_s = request.now_s - content.expires_s
         raise Rejected("envelope-expired", f"the {envelope.kind} message expired {age_s:.0f} s ago", "Let the controller sign a new one")
@@ -95,7 +100,7 @@ def load_anchor(folder: Path, now_s: float) -> Targets:
     targets = _read_metadata(folder / TARGETS_NAME)
     if not isinstance(root.signed, Root) or not isinstance(targets.signed, Targets):
         raise _invalid(folder, "root.json or targets.json holds another role")
-    now = dt.datetime.fromtimestamp(now_s, tz=dt.timezone.utc)
+    now = dt.datetime.fromtimestamp(min(max(now_s, 0.0), MAX_TIME_S), tz=dt.timezone.utc)
     try:
         root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
         root.signed.verify_delegate("targets", targets.signed_bytes, targets.signatures)
