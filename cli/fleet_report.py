@@ -20,11 +20,11 @@ def print_report(view: DeploymentView) -> None:
     rows = [row for target in view.devices for row in report_rows(target)]
     for target in view.devices:
         why = f": {target.reason.line()}" if target.reason else ""
-        click.echo(f"{target.device}  {target.state or 'not heard of yet'}{why}")
+        click.echo(printable(f"{target.device}  {target.state or 'not heard of yet'}{why}"))
     if rows:
         print_table(REPORT_COLUMNS, rows)
     for reason in sorted({row.energy_reason for row in _candidates(view) if row.energy_reason}):
-        click.echo(f"energy: {reason}")
+        click.echo(printable(f"energy: {reason}"))
 
 
 def report_rows(target: TargetView) -> list[list[str]]:
@@ -58,6 +58,11 @@ def report_rows(target: TargetView) -> list[list[str]]:
 def _candidates(view: DeploymentView) -> list[Any]:
     measured = [target.measurement for target in view.devices if target.measurement is not None]
     return [candidate for entry in measured for candidate in (entry.baseline, entry.chosen) if candidate is not None]
+
+
+def printable(line: str) -> str:
+    """`line` without what would steer a terminal: devices wrote parts of it."""
+    return "".join(character if character.isprintable() else "�" for character in line)
 
 
 def ago(seen_s: float | None) -> str:

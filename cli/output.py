@@ -164,11 +164,12 @@ def print_table(columns: list[str], rows: list[list[str]], title: str | None = N
     """A table on stdout; the column `text` holds words. A file or a pipe gets it at full width; a terminal folds what does not fit."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index == 0 or column == text else "right", no_wrap=index == 0, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else WIDE).print(table)

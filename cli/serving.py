@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import logging
+import os
 import signal
 import sys
-import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import click
 import msgspec
 
-from ..controller.access import CONTROLLER_USER
+from ..controller.access import CONTROLLER_USER, mosquitto_acl
 from ..controller.blobs import BlobStore
-from ..controller.broker import Kind, OwnBroker
+from ..controller.broker import ACL_NAME, Kind, OwnBroker
 from ..controller.database import Database
 from ..controller.enrollment import Address, controller_password, write_address
 from ..controller.keys import fleet_name, load_signer
@@ -23,98 +27,147 @@ from ..controller.paths import FleetPaths
 from ..controller.recorder import Recorder
 from ..controller.service import Parts, Service
 from ..core.errors import Faulty, Rejected, Unfit
+from ..core.files import write_atomic
 from ..core.wire.link import LinkOptions, TlsFiles
+from ..core.wire.topics import client_id
 
 KINDS: dict[str, Kind] = {"auto": "auto", "mosquitto": "mosquitto", "amqtt": "amqtt"}
 CONNECT_S = 20.0
-WATCH_S = 0.5
+
+
+class _Stop:
+    """Set by SIGTERM and SIGINT from the beginning: a signal while the broker starts must end it too."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._set)
+
+    def _set(self, *_: object) -> None:
+        self.is_set = True
 
 
 def serve_fleet(paths: FleetPaths, broker: str, port: int, ca: Path | None, *, as_json: bool) -> int:
-    """Serve until SIGTERM or SIGINT; exits 0 then, 1 when the broker dies.
+    """Serve until SIGTERM or SIGINT; exits 0 then.
 
     Raises:
-        EdgewrightError: it cannot start.
+        EdgewrightError: it cannot start, or its broker has died.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    if broker not in KINDS:
-        return _serve(paths, _foreign(paths, broker, ca), None, as_json=as_json)
-    controller_password(paths)
-    with OwnBroker(paths, fleet_name(paths), KINDS[broker], port) as own:
-        options = LinkOptions(
-            host="127.0.0.1",
-            port=own.port,
-            client_id=f"{fleet_name(paths)}-{CONTROLLER_USER}",
-            username=CONTROLLER_USER,
-            password=controller_password(paths),
-            reconnect_min_s=0.2,
-            reconnect_max_s=5.0,
-        )
-        return _serve(paths, options, own, as_json=as_json)
+    stop = _Stop()
+    with _only_server(paths):
+        write_atomic(paths.broker / ACL_NAME, mosquitto_acl(fleet_name(paths)).encode(), mode=0o600)  # for a broker that is not ours, too
+        if broker not in KINDS:
+            options = options_from_url(broker, fleet_name(paths), ca)
+            write_address(paths, Address(options.host, options.port, None if options.tls is None else str(options.tls.ca.resolve())))
+            return _serve(paths, options, None, stop, as_json=as_json)
+        password = controller_password(paths)
+        with OwnBroker(paths, fleet_name(paths), KINDS[broker], port) as own:
+            options = LinkOptions(
+                host="127.0.0.1",
+                port=own.port,
+                client_id=client_id(fleet_name(paths), CONTROLLER_USER),
+                username=CONTROLLER_USER,
+                password=password,
+                reconnect_min_s=0.2,
+                reconnect_max_s=5.0,
+            )
+            write_address(paths, Address(options.host, options.port))
+            return _serve(paths, options, own, stop, as_json=as_json)
 
 
-def _foreign(paths: FleetPaths, url: str, ca: Path | None) -> LinkOptions:
-    parts = urlsplit(url)
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-        raise Rejected("broker-unknown", f"{url!r} is no broker", "Use auto, mosquitto, amqtt or mqtt[s]://USER:PASSWORD@HOST:PORT")
-    if parts.scheme == "mqtts" and ca is None:
-        raise Rejected("broker-unknown", "an mqtts:// broker needs its CA certificate", "Give --ca FILE")
+def options_from_url(url: str, fleet: str, ca: Path | None) -> LinkOptions:
+    """How to reach a broker that is not ours.
+
+    Raises:
+        Rejected: ``broker-unknown``.
+    """
+    hint = "Use auto, mosquitto, amqtt or mqtt[s]://USER:PASSWORD@HOST:PORT"
+    try:
+        parts = urlsplit(url)
+        host, port, is_tls = parts.hostname, parts.port, parts.scheme == "mqtts"
+    except ValueError as error:
+        raise Rejected("broker-unknown", f"the broker's address is wrong: {error}", hint) from error
+    if parts.scheme not in {"mqtt", "mqtts"} or not host or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise Rejected("broker-unknown", "the broker's address is not understood", hint)  # it may hold a password
+    if is_tls != (ca is not None):
+        message = "an mqtts:// broker needs its CA certificate" if is_tls else "--ca goes with an mqtts:// broker only"
+        raise Rejected("broker-unknown", message, "Give --ca FILE, or drop it")
     return LinkOptions(
-        host=parts.hostname,
-        port=parts.port or (8883 if parts.scheme == "mqtts" else 1883),
-        client_id=f"{fleet_name(paths)}-{CONTROLLER_USER}",
+        host=host,
+        port=port or (8883 if is_tls else 1883),
+        client_id=client_id(fleet, CONTROLLER_USER),
         username=unquote(parts.username) if parts.username else None,
         password=unquote(parts.password) if parts.password else None,
-        tls=TlsFiles(ca) if ca is not None and parts.scheme == "mqtts" else None,
+        tls=None if ca is None else TlsFiles(ca),
     )
 
 
-def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, *, as_json: bool) -> int:
+def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop: _Stop, *, as_json: bool) -> int:
     fleet = fleet_name(paths)
-    write_address(paths, Address(options.host, options.port))
-    database = Database(paths.database)
-    parts = Parts(
-        fleet=fleet,
-        orders=Orders(database, fleet),
-        recorder=Recorder(database),
-        blobs=BlobStore(paths.blobs),
-        sign=load_signer(paths),
-        change_mark=database.change_mark,
-    )
-    service = Service(parts, options)
-    stopped = threading.Event()
+    with contextlib.closing(Database(paths.database)) as database:
+        parts = Parts(
+            fleet=fleet,
+            orders=Orders(database, fleet),
+            recorder=Recorder(database),
+            blobs=BlobStore(paths.blobs),
+            sign=load_signer(paths),
+            change_mark=database.change_mark,
+        )
+        with contextlib.closing(Service(parts, options)) as service:
+            service.start()
+            deadline = time.monotonic() + CONNECT_S
+            service.run(lambda: stop.is_set or service.is_up or service.problem is not None or _has_died(own) or time.monotonic() > deadline)
+            if not stop.is_set and not _has_died(own):
+                _check_up(service, options)
+                _say_ready(fleet, options, own, as_json=as_json)
+                service.run(lambda: stop.is_set or _has_died(own, refresh=True))
+            if own is not None and own.has_died() and not stop.is_set:
+                raise Faulty("broker-died", f"the {own.kind} broker ended by itself", f"See {paths.broker / 'broker.log'}")
+    return 0
 
-    def stop(*_: object) -> None:
-        stopped.set()
-        service.stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    service.start()
-    if not service.wait_until_up(CONNECT_S):
-        service.stop()
-        message = f"the broker at {options.host}:{options.port} does not let the controller in"
-        raise Unfit("broker-unreachable", message, "Check its address, user and password")
-    watcher = threading.Thread(target=_watch_broker, args=(own, stopped, service), daemon=True)
-    watcher.start()
+def _has_died(own: OwnBroker | None, *, refresh: bool = False) -> bool:
+    """Whether our broker is gone; with `refresh`, it is told of new passwords as well."""
+    if own is None:
+        return False
+    if refresh:
+        own.refresh()
+    return own.has_died()
+
+
+def _check_up(service: Service, options: LinkOptions) -> None:
+    if service.problem is not None:
+        raise Unfit(service.problem.code, service.problem.message, service.problem.next)
+    if not service.is_up:
+        message = f"the broker at {options.host}:{options.port} does not answer"
+        raise Unfit("broker-unreachable", message, "Check its address, its certificate, and that it runs")
+
+
+def _say_ready(fleet: str, options: LinkOptions, own: OwnBroker | None, *, as_json: bool) -> None:
     kind = own.kind if own is not None else "given"
     if as_json:
+        # One line: who started us reads it while we go on.
         ready = {"ready": True, "fleet": fleet, "broker": kind, "host": options.host, "port": options.port}
         sys.stdout.write(msgspec.json.encode(ready).decode() + "\n")
         sys.stdout.flush()
     else:
         click.echo(f"serving {fleet} by {kind} at {options.host}:{options.port}; Ctrl-C stops it")
-    service.run()
-    database.close()
-    if own is not None and own.has_died() and not stopped.is_set():
-        raise Faulty("broker-died", f"the {own.kind} broker ended by itself", f"See {paths.broker / 'broker.log'}")
-    return 0
 
 
-def _watch_broker(own: OwnBroker | None, stopped: threading.Event, service: Service) -> None:
-    """Tell our broker about new passwords; end with it."""
-    while own is not None and not stopped.wait(WATCH_S):
-        own.refresh()
-        if own.has_died():
-            service.stop()
-            return
+@contextlib.contextmanager
+def _only_server(paths: FleetPaths) -> Iterator[None]:
+    """Hold the state folder against a second server, whose broker and messages would mix with ours.
+
+    Raises:
+        Unfit: ``fleet-served``.
+    """
+    descriptor = os.open(paths.broker / "serve.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unfit("fleet-served", f"another process serves {paths.root}", "Stop it, or use another --state") from None
+        yield
+    finally:
+        os.close(descriptor)

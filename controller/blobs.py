@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.artifact import Artifact, Blob, describe_bytes, describe_file
@@ -14,6 +17,7 @@ from ..core.files import disk_errors, move_durably, write_atomic
 from ..core.wire.frames import CHUNK_BYTES
 
 MAX_OPEN = 32
+_SCRATCH = ".adding-"
 
 
 class BlobStore:
@@ -28,26 +32,38 @@ class BlobStore:
     def has(self, digest: str) -> bool:
         return is_digest(digest) and self.path(digest).is_file()
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder on the store's file system for what is being made, gone afterwards; also what killed processes left goes."""
+        for left in self._folder.glob(f"{_SCRATCH}*"):
+            if not Path("/proc", left.name.split("-")[1]).exists():
+                shutil.rmtree(left, ignore_errors=True)
+        with disk_errors(self._folder), tempfile.TemporaryDirectory(prefix=f"{_SCRATCH}{os.getpid()}-", dir=self._folder) as folder:
+            yield Path(folder)
+
     def add_file(self, source: Path) -> Blob:
         """Copy `source` in; its chunk lists become blobs as well.
 
         Raises:
             Rejected: ``artifact-too-large``, ``file-unreadable``.
+            Unfit: ``disk-full``, ``disk-read-only``.
         """
-        try:
-            blob, lists = describe_file(source)
-        except OSError as error:
-            raise Rejected("file-unreadable", f"{source} cannot be read: {error.strerror}", "Give a readable file") from error
+        blob, lists = _describe(source)
+        if self.has(blob.digest):
+            self._add_lists(lists)
+            return blob
+        with self.scratch() as folder:
+            copy = folder / "copy"
+            _copy(source, copy)
+            return self.take_file(copy)  # described again: `source` may have changed since
+
+    def take_file(self, made: Path) -> Blob:
+        """Move a finished file of `scratch` in; raises as `add_file` does."""
+        blob, lists = _describe(made)
         if not self.has(blob.digest):
-            temporary = self._folder / f".{blob.digest}.{os.getpid()}.tmp"
-            with disk_errors(source):
-                try:
-                    shutil.copyfile(source, temporary)
-                    with temporary.open("rb") as file:
-                        os.fsync(file.fileno())
-                    move_durably(temporary, self.path(blob.digest))
-                finally:
-                    temporary.unlink(missing_ok=True)
+            with made.open("rb") as file:
+                os.fsync(file.fileno())
+            move_durably(made, self.path(blob.digest))
         self._add_lists(lists)
         return blob
 
@@ -64,6 +80,26 @@ class BlobStore:
 
     def add_files(self, files: dict[str, Path]) -> Artifact:
         return Artifact({name: self.add_file(path) for name, path in files.items()})
+
+
+def _describe(path: Path) -> tuple[Blob, tuple[bytes, ...]]:
+    try:
+        return describe_file(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        file = source.open("rb")
+    except OSError as error:
+        raise _unreadable(source, error) from error
+    with file, target.open("wb") as copy:
+        shutil.copyfileobj(file, copy, 1 << 20)
+
+
+def _unreadable(path: Path, error: OSError) -> Rejected:
+    return Rejected("file-unreadable", f"{path} cannot be read: {error.strerror}", "Give a readable file")
 
 
 class BlobReader:

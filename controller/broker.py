@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import getpass
+import errno
 import os
 import shutil
 import signal
@@ -17,12 +17,14 @@ from typing import Literal
 
 from ..core.errors import Unfit
 from ..core.files import write_atomic
+from ..core.wire.frames import MAX_PAYLOAD_BYTES
 from .access import mosquitto_acl
 from .paths import FleetPaths
 
 Kind = Literal["auto", "mosquitto", "amqtt"]
 
 _PR_SET_PDEATHSIG = 1
+ACL_NAME = "acl"
 _READY_S = 15.0
 _STOP_S = 5.0
 _ATTEMPTS = 3
@@ -56,12 +58,15 @@ class OwnBroker:
         """Start it and wait until it answers.
 
         Raises:
-            Unfit: ``broker-start-failed``, with the last line of its log.
+            Unfit: ``port-in-use``, or ``broker-start-failed`` with the last line of its log.
         """
+        if self._wanted_port:
+            _check_port(self._wanted_port)
         for attempt in range(1, _ATTEMPTS + 1):
             self.port = self._wanted_port or free_port()
-            self._process = self._spawn(self._mosquitto() if self.kind == "mosquitto" else self._amqtt())
+            # Looked at before the broker reads the file: at worst it is told once too often.
             self._passwords_mtime = self._mtime()
+            self._process = self._spawn(self._mosquitto() if self.kind == "mosquitto" else self._amqtt())
             if self._wait_until_ready():
                 return
             self.stop()
@@ -103,20 +108,24 @@ class OwnBroker:
         binary = find_mosquitto()
         assert binary is not None
         folder = self._paths.broker
-        write_atomic(folder / "acl", mosquitto_acl(self._fleet).encode(), mode=0o600)
+        write_atomic(folder / ACL_NAME, mosquitto_acl(self._fleet).encode(), mode=0o600)
         lines = [
             f"listener {self.port} 127.0.0.1",
             "allow_anonymous false",
             f"password_file {self._paths.passwords}",
-            f"acl_file {folder / 'acl'}",
+            f"acl_file {folder / ACL_NAME}",
             "set_tcp_nodelay true",
             "persistence false",
+            f"message_size_limit {MAX_PAYLOAD_BYTES}",
+            # Every device announces itself at once when the controller comes back.
+            "max_queued_messages 20000",
             "log_dest stderr",
             "log_type error",
             "log_type warning",
-            # Started by root, it would give up the right to read the files above.
-            f"user {getpass.getuser()}",
         ]
+        if os.geteuid() == 0:
+            # It would give up the right to read the files above, and our hold on its life.
+            lines.append("user root")
         write_atomic(folder / "mosquitto.conf", ("\n".join(lines) + "\n").encode(), mode=0o600)
         return [binary, "-c", str(folder / "mosquitto.conf")]
 
@@ -131,6 +140,7 @@ class OwnBroker:
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"PYTHONSAFEPATH": "1"},
+                start_new_session=True,  # Ctrl-C is for us; we stop it when the goodbyes are said
                 preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, safe after a fork
             )
 
@@ -171,6 +181,22 @@ def _choose(kind: Kind) -> Literal["mosquitto", "amqtt"]:
         return "amqtt"
     what = "neither mosquitto nor amqtt is" if kind == "auto" else f"{kind} is not"
     raise Unfit("broker-absent", f"{what} installed", "Install mosquitto, or pip install 'edgewright[controller]'")
+
+
+def _check_port(port: int) -> None:
+    """Another server there would answer in our broker's place.
+
+    Raises:
+        Unfit: ``port-in-use`` or ``broker-start-failed``.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            code = "port-in-use" if error.errno == errno.EADDRINUSE else "broker-start-failed"
+            hint = "Use another --port (0 takes a free one), or give the address of the running broker with --broker"
+            raise Unfit(code, f"port {port} cannot be used: {error.strerror}", hint) from error
 
 
 def _die_with_parent() -> Callable[[], None]:

@@ -1,6 +1,9 @@
 """The embedded broker: amqtt in a process of its own, ``python -m edgewright.controller.embedded_broker PORT FLEET PASSWORDS``.
 
-For machines without Mosquitto: MQTT 3.1.1, password login, the same access rules; 127.0.0.1 only.
+For machines without Mosquitto: MQTT 3.1.1, password login, the same access rules; 127.0.0.1 only. amqtt holds neither its retained messages
+nor its last wills against access rules, and hands every newcomer all that anybody subscribed to; so the rules are applied inside it
+(`FleetBroker`), not by its plug-ins. What remains: it forgets a session as soon as anybody connects with its client id, before it looks at
+the password; and it does not notice that a client is silent.
 """
 
 from __future__ import annotations
@@ -9,60 +12,70 @@ import asyncio
 import logging
 import signal
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from amqtt.broker import Broker
 from amqtt.contexts import Action
-from amqtt.plugins.base import BaseAuthPlugin, BaseTopicPlugin
 from amqtt.session import Session
 
-from .access import may_publish, may_subscribe
+from ..core.errors import Unfit
+from .access import may_hear, may_publish
 from .passwords import is_password, read_passwords
 
-_MODULE = "edgewright.controller.embedded_broker"  # amqtt imports its plugins by name, also when this file runs as __main__
+_OVERRIDDEN = ("_authenticate", "_topic_filtering", "_publish_retained_messages_for_subscription")
+_USER = "edgewright-user"
 
 
-class PasswordPlugin(BaseAuthPlugin):  # type: ignore[misc] # amqtt carries no types
-    """Holds every login against the password file, which may change while the broker runs."""
+class FleetBroker(Broker):  # type: ignore[misc] # amqtt carries no types
+    """amqtt with the fleet's users and rules. What a session may do hangs on who logged in to it, not on what a later CONNECT claims.
 
-    @dataclass
-    class Config:
-        """Where the password file is."""
+    Raises:
+        Unfit: ``broker-unsupported``: another amqtt, that would not ask for the rules where this class applies them.
+    """
 
-        path: str = ""
+    def __init__(self, configuration: dict[str, Any], fleet: str, passwords: Path) -> None:
+        missing = [name for name in (*_OVERRIDDEN, "_matches", "_get_handler") if not hasattr(Broker, name)]
+        if missing:
+            message = f"this version of amqtt has no {', '.join(missing)}"
+            raise Unfit("broker-unsupported", message, "pip install 'amqtt>=0.12,<0.13', or install mosquitto")
+        super().__init__(configuration)
+        self._fleet = fleet
+        self._passwords = passwords
 
-    async def authenticate(self, *, session: Session) -> bool | None:
-        hashed = read_passwords(Path(self.config.path)).get(session.username or "")
-        return hashed is not None and is_password(session.password or "", hashed)
+    async def _authenticate(self, session: Session, _listener: Any) -> bool:
+        """Hold a login against the password file, which may change while the broker runs; a will is a publication."""
+        user = session.username or ""
+        hashed = read_passwords(self._passwords).get(user)
+        if hashed is None or not is_password(session.password or "", hashed):
+            return False
+        if session.will_flag and not may_publish(self._fleet, user, session.will_topic or ""):
+            return False
+        session.attributes[_USER] = user
+        return True
+
+    async def _topic_filtering(self, session: Session, topic: str, action: Action) -> bool:
+        """Never gives way to other tasks: amqtt asks while it walks through its subscriptions, and they must not change under it."""
+        user = session.attributes.get(_USER, "")
+        return (may_publish if action == Action.PUBLISH else may_hear)(self._fleet, user, topic)
+
+    async def _publish_retained_messages_for_subscription(self, subscription: tuple[str, int], session: Session) -> None:
+        """What is retained goes to those who subscribed to it; in the background, for the reason above."""
+        topic_filter, qos = subscription
+        if all(subscriber is not session for subscriber, _ in self._subscriptions.get(topic_filter, ())):
+            return
+        user, handler = session.attributes.get(_USER, ""), self._get_handler(session)
+        for name, retained in self._retained_messages.items():
+            if handler is not None and self._matches(name, topic_filter) and may_hear(self._fleet, user, name):
+                delivery = handler.mqtt_publish(name, retained.data, min(qos, retained.qos or 0), retain=True)
+                self._tasks_queue.append(asyncio.ensure_future(delivery))
 
 
-class AccessPlugin(BaseTopicPlugin):  # type: ignore[misc] # see above
-    """Applies the rules of `access`."""
-
-    @dataclass
-    class Config:
-        """Whose rules."""
-
-        fleet: str = ""
-
-    async def topic_filtering(self, *, session: Session | None = None, topic: str | None = None, action: Action | None = None) -> bool | None:
-        fleet, user = self.config.fleet, (session.username if session is not None else None) or ""
-        if action == Action.PUBLISH:
-            return may_publish(fleet, user, topic or "")
-        # A delivery was allowed when its subscription was.
-        return action == Action.RECEIVE or may_subscribe(fleet, user, topic or "")
-
-
-def configuration(port: int, fleet: str, passwords: Path) -> dict[str, Any]:
+def configuration(port: int) -> dict[str, Any]:
     return {
         "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}", "max_connections": 1000}},
         "timeout_disconnect_delay": 2,
-        "plugins": {
-            f"{_MODULE}.PasswordPlugin": {"path": str(passwords)},
-            f"{_MODULE}.AccessPlugin": {"fleet": fleet},
-        },
+        "plugins": {},
     }
 
 
@@ -72,7 +85,7 @@ async def serve(port: int, fleet: str, passwords: Path) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    broker = Broker(configuration(port, fleet, passwords))
+    broker = FleetBroker(configuration(port), fleet, passwords)
     await broker.start()
     await stop.wait()
     await broker.shutdown()

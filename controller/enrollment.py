@@ -1,6 +1,6 @@
 """Enrolls a device: a row in the database, a password at the broker, and a folder to copy to the device.
 
-The folder holds ``agent.toml``, ``password`` (mode 0600) and ``trust/`` with the fleet's anchor.
+The folder holds ``agent.toml``, ``password`` (mode 0600), ``trust/`` with the fleet's anchor, and the broker's CA certificate where it has one.
 """
 
 from __future__ import annotations
@@ -12,39 +12,59 @@ import msgspec
 
 from ..core.errors import Rejected
 from ..core.files import write_atomic
-from ..core.wire.topics import EVERYBODY, check_name
+from ..core.wire.topics import check_name
 from .access import CONTROLLER_USER
 from .keys import copy_anchor, private_file
 from .orders import Orders
-from .passwords import new_password, set_password
+from .passwords import is_password, new_password, read_passwords, set_password
 from .paths import FleetPaths
+
+CA_NAME = "broker-ca.pem"
 
 
 class Address(msgspec.Struct, frozen=True):
-    """How devices reach the broker."""
+    """How devices reach the broker; `ca` is the file with the certificate that it is to be known by, None = no TLS."""
 
     host: str
     port: int
+    ca: str | None = None
 
 
 def enroll(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path, address: Address, state: Path | None = None) -> None:
     """Enroll `device`; a device that is enrolled already gets a new password.
 
     Raises:
-        Rejected: ``bad-name``, ``out-not-empty``.
+        Rejected: ``bad-name``, ``out-not-empty``, ``out-unusable``, ``tls-files-unusable``.
     """
     check_name(device, what="device")
-    if device in {EVERYBODY, CONTROLLER_USER}:
+    if device == CONTROLLER_USER:
         raise Rejected("bad-name", f"{device!r} is reserved", "Use another name")
-    if out.exists() and any(out.iterdir()):
-        raise Rejected("out-not-empty", f"{out} is not empty", "Give --out a new or empty folder")
-    out.mkdir(parents=True, exist_ok=True)
-    password = new_password()
+    ca = _certificate(address)
+    try:
+        if out.exists() and any(out.iterdir()):
+            raise Rejected("out-not-empty", f"{out} is not empty", "Give --out a new or empty folder")
+        out.mkdir(parents=True, exist_ok=True)
+        copy_anchor(paths, out / "trust")
+        password = new_password()
+        private_file(out / "password", password + "\n")
+        if ca is not None:
+            write_atomic(out / CA_NAME, ca)
+        write_atomic(out / "agent.toml", _config(fleet, device, address, state).encode())
+    except OSError as error:
+        raise Rejected("out-unusable", f"{out} cannot be written: {error.strerror}", "Give --out a folder that this user may write") from error
+    # Last: a failure above leaves an enrolled device as it was.
     set_password(paths.passwords, device, password)
     orders.enroll(device, time.time())
-    copy_anchor(paths, out / "trust")
-    private_file(out / "password", password + "\n")
-    write_atomic(out / "agent.toml", _config(fleet, device, address, state).encode())
+
+
+def _certificate(address: Address) -> bytes | None:
+    if address.ca is None:
+        return None
+    try:
+        return Path(address.ca).read_bytes()
+    except OSError as error:
+        message = f"the broker's CA certificate {address.ca} cannot be read: {error.strerror}"
+        raise Rejected("tls-files-unusable", message, "Put it back, or serve the fleet again with --ca") from error
 
 
 def _config(fleet: str, device: str, address: Address, state: Path | None) -> str:
@@ -54,17 +74,22 @@ def _config(fleet: str, device: str, address: Address, state: Path | None) -> st
         f'device = "{device}"',
         "",
         "[broker]",
-        f'host = "{address.host}"',
+        f"host = {_quoted(address.host)}",
         f"port = {address.port}",
         f'username = "{device}"',
         'password_file = "password"',
-        "",
-        "[paths]",
-        'trust = "trust"',
     ]
+    if address.ca is not None:
+        lines.append(f'tls_ca = "{CA_NAME}"')
+    lines += ["", "[paths]", 'trust = "trust"']
     if state is not None:
-        lines += [f'state = "{state}"', f'socket = "{state / "agent.sock"}"']
+        lines += [f"state = {_quoted(str(state))}", f"socket = {_quoted(str(state / 'agent.sock'))}"]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """`text` as a TOML string, which escapes as JSON does, and DEL besides."""
+    return msgspec.json.encode(text).decode().replace("\x7f", "\\u007F")
 
 
 def write_address(paths: FleetPaths, address: Address) -> None:
@@ -82,8 +107,11 @@ def read_address(paths: FleetPaths) -> Address | None:
 def controller_password(paths: FleetPaths) -> str:
     """The controller's own password at its own broker; made on first use."""
     path = paths.keys / "controller.password"
-    if not path.exists():
+    try:
+        password = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
         password = new_password()
-        set_password(paths.passwords, CONTROLLER_USER, password)
         private_file(path, password)
-    return path.read_text(encoding="ascii")
+    if not is_password(password, read_passwords(paths.passwords).get(CONTROLLER_USER, "")):
+        set_password(paths.passwords, CONTROLLER_USER, password)
+    return password

@@ -36,7 +36,7 @@ def init_keys(paths: FleetPaths, fleet: str, now: dt.datetime) -> None:
     check_name(fleet, what="fleet")
     paths.make()
     if has_keys(paths):
-        raise Rejected("keys-exist", f"{paths.keys} holds keys already", "Use another state folder for another fleet")
+        raise Rejected("keys-exist", f"{paths.root} holds keys already", "Use another --state for another fleet")
     signers = {role: CryptoSigner.generate_ed25519() for role in ROLES}
     for role, signer in signers.items():
         write_atomic(paths.keys / f"{role}.pem", signer.private_bytes, mode=0o600)
@@ -45,7 +45,8 @@ def init_keys(paths: FleetPaths, fleet: str, now: dt.datetime) -> None:
 
 
 def has_keys(paths: FleetPaths) -> bool:
-    return (paths.keys / f"{ROLE_DESIRED}.pem").exists()
+    """Whether there is anything of a fleet: the offline keys may have been moved away, and an attempt may have been cut short."""
+    return any(paths.keys.glob("*.pem")) or (paths.trust / ROOT_NAME).exists()
 
 
 def fleet_name(paths: FleetPaths) -> str:

@@ -4,139 +4,198 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import msgspec
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from ..core.errors import Rejected
 from ..core.nearest import nearest_hint
 from ..core.trust import Sign, seal
+from ..core.wire.fields import MAX_COUNT
 from ..core.wire.messages import Command, Desired, Order, check_desired, encode
 from ..core.wire.topics import check_name
 from .database import Database
+from .recorder import close_superseded
 from .tables import CommandRow, Deployment, Device, Goal, Target
 
 DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
+BATCH = 100
+
+Verb = Literal["cancel", "rollback", "release", "report"]
+Addressed = tuple[str, bytes]
+"""A device and an envelope for it."""
 
 
 class Orders:
-    """Writes goals, and signs what the serving process has to publish."""
+    """Writes goals, and signs what the serving process has to publish.
+
+    Sequence numbers are UNIX seconds where that is more than one above the last: a database that was lost or restored does not start below
+    what devices have accepted already.
+    """
 
     def __init__(self, database: Database, fleet: str) -> None:
         self._database = database
         self._fleet = fleet
 
     def enroll(self, device: str, now_s: float) -> None:
+        """Add the device; one that is enrolled already starts anew: its state may be lost."""
         check_name(device, what="device")
         with self._database.transaction() as session:
-            if session.get(Device, device) is None:
+            known = session.get(Device, device)
+            if known is None:
                 session.add(Device(name=device, enrolled_s=now_s))
+            else:
+                known.online, known.session, known.goal_changed = False, 0, True
 
     def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float) -> None:
-        """Make `order` the goal for `model` on `devices`; whatever was the goal there is superseded.
+        """Make `order` the goal for `model` on `devices` (none named: on all); whatever was the goal there is superseded.
 
         Raises:
-            Rejected: ``device-unknown``, ``message-too-large``, ``bad-name``, ``artifact-malformed``.
+            Rejected: ``device-unknown``, ``message-too-large``, ``bad-name``, ``artifact-malformed``, ``message-malformed``.
         """
         check_name(model, what="model")
         with self._database.transaction() as session:
+            names = self._existing(session, devices)
             session.add(Deployment(id=order.deployment, model=model, version=order.version, created_s=now_s, body=msgspec.json.encode(order)))
-            for name in self._existing(session, devices):
+            for name in names:
                 session.merge(Goal(device=name, model=model, deployment=order.deployment))
                 session.add(Target(deployment=order.deployment, device=name))
-                session.flush()
-                self._goal_changed(session, name)
+                self._goal_changed(session, name, now_s)
 
-    def remove(self, model: str, devices: Sequence[str]) -> int:
-        """Take `model` from the goal of `devices`; returns how many had it."""
-        count = 0
+    def remove(self, model: str, devices: Sequence[str], now_s: float | None = None) -> int:
+        """Take `model` from the goal of `devices` (none named: of all); returns how many had it. `now_s`: None = the clock.
+
+        Raises:
+            Rejected: ``device-unknown``, or ``model-unknown`` when no device of the fleet has such a goal.
+        """
         with self._database.transaction() as session:
-            for name in self._existing(session, devices):
-                goal = session.get(Goal, (name, model))
-                if goal is not None:
-                    count += 1
-                    session.delete(goal)
-                    session.flush()
-                    self._goal_changed(session, name)
-        return count
+            names = self._existing(session, devices)
+            known = list(session.scalars(select(Goal.model).distinct()))
+            if model not in known:
+                hint = nearest_hint(model, known) if known else "Nothing is deployed"
+                raise Rejected("model-unknown", f"no device shall have a model {model!r}", hint)
+            goals = [goal for name in names if (goal := session.get(Goal, (name, model))) is not None]
+            for goal in goals:
+                session.delete(goal)
+                self._goal_changed(session, goal.device, time.time() if now_s is None else now_s)
+        return len(goals)
 
     def _existing(self, session: Session, devices: Sequence[str]) -> list[str]:
         known = list(session.scalars(select(Device.name).order_by(Device.name)))
         for name in devices:
             if name not in known:
-                raise Rejected("device-unknown", f"no device {name!r} is enrolled", nearest_hint(name, known) if known else "Enroll it first")
+                hint = nearest_hint(name, known) if known else "Enroll it first: edgewright fleet enroll"
+                raise Rejected("device-unknown", f"no device {name!r} is enrolled", hint)
+        if not known:
+            raise Rejected("device-unknown", "no device is enrolled", "edgewright fleet enroll NAME")
         return list(dict.fromkeys(devices)) or known
 
-    def _goal_changed(self, session: Session, name: str) -> None:
-        """Mark the device, after a look whether its whole goal still fits one message."""
+    def _goal_changed(self, session: Session, name: str, now_s: float) -> None:
+        """Mark the device, after a look whether its whole goal still fits one message when it is signed."""
+        session.flush()
         device = session.get(Device, name)
         assert device is not None
         device.goal_changed = True
-        encode(check_desired(self._desired(session, device, now_s=0.0)))
+        widest = self._desired(session, device, MAX_COUNT, now_s)
+        encode(seal(check_desired(widest), lambda _data: ("0" * 64, "0" * 128)))
+        heard_of = set(session.scalars(select(Target.deployment).where(Target.device == name, Target.state.is_not(None))))
+        close_superseded(session, name, now_s, spoken_of={*heard_of})
 
-    def _desired(self, session: Session, device: Device, now_s: float) -> Desired:
+    def _desired(self, session: Session, device: Device, sequence: int, now_s: float) -> Desired:
         query = select(Goal.model, Deployment.body).join(Deployment, Deployment.id == Goal.deployment).where(Goal.device == device.name)
         return Desired(
             fleet=self._fleet,
             device=device.name,
-            sequence=device.sequence,
+            sequence=sequence,
             issued_s=now_s,
             expires_s=now_s + DESIRED_LIFE_S,
             models={model: msgspec.json.decode(body, type=Order) for model, body in session.execute(query)},
         )
 
-    def command(self, device: str, verb: str, *, deployment: str | None, model: str | None, now_s: float) -> str:
-        """Queue a command; returns its id."""
+    def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float) -> str:
+        """Queue a command; returns its id. Unanswered, it is sent again when the device comes back, for `COMMAND_LIFE_S`.
+
+        Raises:
+            Rejected: ``device-unknown``.
+        """
         identity = uuid.uuid4().hex
         with self._database.transaction() as session:
             self._existing(session, [device])
             session.add(CommandRow(id=identity, device=device, verb=verb, deployment=deployment, model=model, created_s=now_s))
         return identity
 
-    def sign_changed_goals(self, sign: Sign, now_s: float) -> list[tuple[str, bytes]]:
-        """Sign a new ``desired`` for every device whose goal has changed or whose last one is half through its life."""
-        signed: list[tuple[str, bytes]] = []
+    # --- for the serving process ---
+
+    def sign_changed_goals(self, sign: Sign, now_s: float, limit: int = BATCH) -> list[Addressed]:
+        """Sign a new ``desired`` for devices whose goal has changed or whose last one is half through its life, at most `limit` of them."""
+        due = or_(Device.goal_changed, Device.desired_expires_s < now_s + DESIRED_LIFE_S / 2)
+        query = select(Device).where(due).order_by(Device.name).limit(limit)
+        with self._database.reading() as session:
+            if session.scalars(query.limit(1)).first() is None:
+                return []
+        signed: list[Addressed] = []
         with self._database.transaction() as session:
-            stale = Device.desired_expires_s < now_s + DESIRED_LIFE_S / 2
-            for device in session.scalars(select(Device).where(or_(Device.goal_changed, stale))):
-                device.sequence += 1
-                desired = self._desired(session, device, now_s)
+            for device in session.scalars(query):
+                device.sequence = _next(device, now_s)
+                desired = self._desired(session, device, device.sequence, now_s)
                 device.desired = encode(seal(desired, sign))
                 device.desired_expires_s, device.goal_changed = desired.expires_s, False
                 signed.append((device.name, device.desired))
         return signed
 
-    def all_desired(self) -> list[tuple[str, bytes]]:
-        """Every device's last signed goal, to be published again after a reconnect."""
-        with self._database.reading() as session:
-            rows = session.execute(select(Device.name, Device.desired).where(Device.desired.is_not(None)))
-            return [(name, desired) for name, desired in rows if desired is not None]
+    def all_desired(self, now_s: float) -> Iterator[Addressed]:
+        """Every device's last signed goal that has not expired, to be published again after a reconnect."""
+        last = ""
+        while True:
+            with self._database.reading() as session:
+                query = select(Device.name, Device.desired, Device.desired_expires_s).where(Device.name > last).order_by(Device.name).limit(BATCH)
+                rows = list(session.execute(query))
+            for name, desired, expires_s in rows:
+                if desired is not None and expires_s > now_s:
+                    yield name, desired
+            if not rows:
+                return
+            last = rows[-1][0]
 
-    def sign_commands(self, sign: Sign, now_s: float) -> list[tuple[str, bytes]]:
-        """Sign the commands that wait."""
-        signed: list[tuple[str, bytes]] = []
+    def sign_commands(self, sign: Sign, now_s: float) -> list[Addressed]:
+        """Sign the commands that wait, at most `BATCH` of them; each time with a new number."""
+        waiting = (CommandRow.sent_s.is_(None), CommandRow.created_s > now_s - COMMAND_LIFE_S)
+        query = select(CommandRow).where(*waiting).order_by(CommandRow.created_s, CommandRow.id).limit(BATCH)
+        with self._database.reading() as session:
+            if session.scalars(query.limit(1)).first() is None:
+                return []
+        signed: list[Addressed] = []
         with self._database.transaction() as session:
-            for row in session.scalars(select(CommandRow).where(CommandRow.sent_s.is_(None)).order_by(CommandRow.created_s)):
+            for row in session.scalars(query):
                 device = session.get(Device, row.device)
                 assert device is not None
-                device.sequence += 1
+                device.sequence, row.sent_s = _next(device, now_s), now_s
                 command = Command(
                     fleet=self._fleet,
                     device=row.device,
                     sequence=device.sequence,
                     issued_s=now_s,
-                    expires_s=now_s + COMMAND_LIFE_S,
+                    expires_s=row.created_s + COMMAND_LIFE_S,
                     id=row.id,
-                    verb=row.verb,  # type: ignore[arg-type] # the command line offers the verbs of the wire only
+                    verb=row.verb,  # type: ignore[arg-type] # `command` takes the wire's verbs only
                     deployment=row.deployment,
                     model=row.model,
                 )
                 signed.append((row.device, encode(seal(command, sign))))
-                row.sent_s = now_s
         return signed
+
+    def send_commands_again(self) -> None:
+        """After a reconnect: what nobody has answered may have been lost."""
+        with self._database.transaction() as session:
+            session.execute(update(CommandRow).where(CommandRow.reply.is_(None)).values(sent_s=None))
+
+
+def _next(device: Device, now_s: float) -> int:
+    return max(device.sequence + 1, int(now_s))
 
 
 def new_deployment_id(model: str) -> str:

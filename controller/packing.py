@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-import tempfile
+import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from ..core.images import SUFFIXES, read_image
 from ..core.sources import PictureSource
 from ..core.tensors import TensorSpec
 from .blobs import BlobStore
+from .external_data import external_files
 
 MODEL_NAME = "model.onnx"
 CARD_NAME = "model.toml"
@@ -29,37 +31,23 @@ def pack_model(store: BlobStore, model: Path) -> Artifact:
     """The model as ``model.onnx``, its card, and external data beside it under the names that the model uses.
 
     Raises:
-        Rejected: ``file-unreadable``, ``external-data-name``, ``card-…``.
+        Rejected: ``model-missing``, ``file-unreadable``, ``external-data-name``, ``card-…``.
     """
+    if not model.is_file():
+        raise Rejected("model-missing", f"there is no model at {model}", "Give the path of an .onnx file")
     files = {MODEL_NAME: model}
     card = model.with_suffix(".toml")
     if card.is_file():
         card_beside(model)  # a card that cannot be read is refused here, not on a thousand devices
         files[CARD_NAME] = card
-    for name in _external_files(model):
+    for name in external_files(model):
         if not _PLAIN.fullmatch(name) or name in files:
             raise Rejected("external-data-name", f"the model's external data {name!r} cannot be sent", "Save it under a name of [a-z0-9._-]")
         files[name] = model.parent / name
+    if len(files) > MAX_FILES:
+        message = f"the model has {len(files)} files, an artifact holds {MAX_FILES}"
+        raise Rejected("external-data-name", message, "Save its external data in one file: onnx.save(…, all_tensors_to_one_file=True)")
     return store.add_files(files)
-
-
-def _external_files(model: Path) -> list[str]:
-    """The names of a model's external data. A file that is no model has none: the device says what is wrong with it."""
-    import onnx
-    from google.protobuf.message import DecodeError
-    from onnx.external_data_helper import uses_external_data
-
-    if model.stat().st_size > 2 << 30:
-        return []
-    try:
-        proto = onnx.load(str(model), load_external_data=False)
-    except (DecodeError, ValueError, OSError):
-        return []
-    names = set()
-    for tensor in proto.graph.initializer:
-        if uses_external_data(tensor):
-            names |= {entry.value for entry in tensor.external_data if entry.key == "location"}
-    return sorted(names)
 
 
 def pack_dataset(store: BlobStore, dataset: Path, model: Path) -> Artifact:
@@ -68,31 +56,45 @@ def pack_dataset(store: BlobStore, dataset: Path, model: Path) -> Artifact:
     Raises:
         Rejected: ``dataset-…``, ``image-…``, ``card-…``.
     """
-    if dataset.is_file():
+    if dataset.is_file() and dataset.suffix.lower() not in {".npy", *SUFFIXES}:
         return store.add_files({DATASET_NAME: dataset})
     if not dataset.is_dir():
-        raise Rejected("dataset-missing", f"there is no dataset at {dataset}", "Give a folder of images or arrays, or an .npz")
-    arrays = {path.name: path for path in sorted(dataset.glob("*.npy"))}
+        what = f"{dataset} is a single {dataset.suffix} file" if dataset.is_file() else f"there is no dataset at {dataset}"
+        raise Rejected("dataset-unreadable" if dataset.is_file() else "dataset-missing", what, "Give a folder of images or arrays, or an .npz")
+    arrays = {path.name: path for path in sorted(dataset.glob("*.npy")) if not path.name.startswith(".")}
     if arrays:
         if len(arrays) <= MAX_FILES and all(_PLAIN.fullmatch(name) for name in arrays):
             return store.add_files(arrays)
         return _packed(store, lambda archive: _write_files(archive, arrays))
-    only = list(dataset.glob("*.npz"))
-    if len(only) == 1 and not (dataset / "images").is_dir():
-        return store.add_files({DATASET_NAME: only[0]})
+    archives = sorted(path for path in dataset.glob("*.npz") if not path.name.startswith("."))
+    if len(archives) > 1:
+        raise Rejected("dataset-wrong-count", f"{dataset} holds {len(archives)} .npz files", "Give the path of one of them")
+    if archives:
+        return store.add_files({DATASET_NAME: archives[0]})
     return _pack_pictures(store, dataset, card_beside(model), model)
 
 
 def _write_files(archive: zipfile.ZipFile, files: dict[str, Path]) -> None:
     for name, path in files.items():
-        archive.write(path, name)
+        try:
+            file = path.open("rb")
+        except OSError as error:
+            raise Rejected("file-unreadable", f"{path} cannot be read: {error.strerror}", "Give a readable file") from error
+        with file, _member(archive, name) as member:
+            shutil.copyfileobj(file, member, 1 << 20)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
+    """A new member, always of the same date: what was packed before is the same blob again."""
+    entry = zipfile.ZipInfo(name)
+    entry.compress_type = archive.compression
+    return archive.open(entry, "w", force_zip64=True)
 
 
 def _pack_pictures(store: BlobStore, dataset: Path, card: ModelCard, model: Path) -> Artifact:
     names = [name for name, entry in card.inputs.items() if entry.kind == "image"]
     if len(names) != 1:
-        kinds = ", ".join(sorted(SUFFIXES))
-        message = f"{dataset.name} holds pictures ({kinds}), but {model.with_suffix('.toml').name} names no single input of kind image"
+        message = f"{dataset} holds no arrays, and {model.with_suffix('.toml').name} names no single input of kind image for pictures"
         raise Rejected("dataset-wrong-type", message, "Write a model card beside the model, or give an .npz")
     entry = card.inputs[names[0]]
     opened = open_dataset(dataset, card, (TensorSpec(names[0], "float32", (None, None, None, None)),))
@@ -102,7 +104,7 @@ def _pack_pictures(store: BlobStore, dataset: Path, card: ModelCard, model: Path
 
     def write(archive: zipfile.ZipFile) -> None:
         shape = (len(source.files), *entry.size, entry.channels) if entry.size else ()
-        with archive.open(f"{names[0]}.npy", "w", force_zip64=True) as member:
+        with _member(archive, f"{names[0]}.npy") as member:
             header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(member, header)
             for path in source.files:
@@ -110,15 +112,15 @@ def _pack_pictures(store: BlobStore, dataset: Path, card: ModelCard, model: Path
                 # The device's reader applies the card's order of channels once more.
                 member.write(np.ascontiguousarray(pixels[..., ::-1] if entry.color == "BGR" else pixels).tobytes())
         if opened.labels is not None:
-            with archive.open("labels.npy", "w") as member:
+            with _member(archive, "labels.npy") as member:
                 np.lib.format.write_array(member, opened.labels, allow_pickle=False)
 
     return _packed(store, write)
 
 
 def _packed(store: BlobStore, write: Callable[[zipfile.ZipFile], None]) -> Artifact:
-    with tempfile.TemporaryDirectory(prefix="edgewright-pack-") as folder:
-        path = Path(folder) / DATASET_NAME
+    with store.scratch() as folder:
+        path = folder / DATASET_NAME
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
             write(archive)
-        return store.add_files({DATASET_NAME: path})
+        return Artifact({DATASET_NAME: store.take_file(path)})

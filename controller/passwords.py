@@ -6,6 +6,7 @@ A line is ``USER:$7$ITERATIONS$SALT$HASH``: PBKDF2-HMAC-SHA-512, salt and hash i
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import os
@@ -49,6 +50,11 @@ def read_passwords(path: Path) -> dict[str, str]:
 
 
 def set_password(path: Path, user: str, password: str) -> None:
-    """Add `user` or give it a new password; the file is replaced at once."""
-    users = read_passwords(path) | {user: hash_password(password)}
-    write_atomic(path, "".join(f"{name}:{hashed}\n" for name, hashed in sorted(users.items())).encode(), mode=0o600)
+    """Add `user` or give it a new password; the file is replaced at once. Several processes may do so at a time."""
+    lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        users = read_passwords(path) | {user: hash_password(password)}
+        write_atomic(path, "".join(f"{name}:{hashed}\n" for name, hashed in sorted(users.items())).encode(), mode=0o600)
+    finally:
+        os.close(lock)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.errors import Unfit
+
 
 @dataclass(frozen=True, slots=True)
 class FleetPaths:
@@ -42,8 +44,17 @@ class FleetPaths:
         return self.broker / "address.json"
 
     def make(self) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
-        for folder in (self.blobs, self.trust):
-            folder.mkdir(exist_ok=True)
-        for folder in (self.keys, self.broker):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        """Make the folders.
+
+        Raises:
+            Unfit: ``state-unusable``.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            for folder in (self.blobs, self.trust):
+                folder.mkdir(exist_ok=True)
+            for folder in (self.keys, self.broker):
+                folder.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            message = f"the state folder {self.root} cannot be used: {error.strerror}"
+            raise Unfit("state-unusable", message, "Give --state a folder that this user may write") from error

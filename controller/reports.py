@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Integer, literal_column, select
 
 from ..core.errors import Reason, Rejected
 from ..core.nearest import nearest_hint
-from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, Reported
+from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, Reply, Reported
 from .database import Database
 from .tables import CommandRow, Deployment, Device, EventRow, Target
 
@@ -91,11 +91,6 @@ class Reports:
                 devices=tuple(_target(target) for target in targets),
             )
 
-    def deployments(self) -> list[DeploymentView]:
-        with self._database.reading() as session:
-            identities = list(session.scalars(select(Deployment.id).order_by(Deployment.created_s)))
-        return [self.deployment(identity) for identity in identities]
-
     def events(self, deployment: str | None = None, after: int = 0) -> list[tuple[int, Event]]:
         """Events with row numbers above `after`, as they came in."""
         row_number: ColumnElement[int] = literal_column("events.rowid", Integer)
@@ -105,11 +100,11 @@ class Reports:
         with self._database.reading() as session:
             return [(number, msgspec.json.decode(body, type=Event)) for number, body in session.execute(query)]
 
-    def reply(self, command: str) -> bytes | None:
-        """The reply to a command as it came; None = none yet."""
+    def reply(self, command: str) -> Reply | None:
+        """The reply to a command; None = none yet."""
         with self._database.reading() as session:
             row = session.get(CommandRow, command)
-            return row.reply if row is not None else None
+            return None if row is None or row.reply is None else msgspec.json.decode(row.reply, type=Reply)
 
 
 def _target(row: Target) -> TargetView:

@@ -1,33 +1,39 @@
 """The serving process: one connection to the broker, that publishes goals, records what devices say, and serves chunks.
 
-Threads: paho's (only enqueues), the chunk thread (reads blobs and publishes frames), and the caller's, which owns the database.
+Threads: paho's (only enqueues), the chunk server's, and the caller's, which owns the database.
 """
 
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..core.errors import EdgewrightError, Reason
 from ..core.trust import Sign
-from ..core.wire.frames import encode_chunk, encode_unknown_blob
 from ..core.wire.link import Link, LinkOptions
-from ..core.wire.messages import Capabilities, Event, Get, Message, Reply, Reported, Status, Telemetry, decode
+from ..core.wire.messages import Capabilities, Event, Message, Reply, Reported, Status, Telemetry, decode
 from ..core.wire.topics import FROM_DEVICE, Channel, fleet_filter, parse_topic, topic
-from .blobs import BlobReader, BlobStore
-from .orders import Orders
+from .backlog import Backlog
+from .blobs import BlobStore
+from .chunks import ChunkServer
+from .in_flight import InFlight
+from .orders import Addressed, Orders
 from .recorder import Recorder
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
 RENEW_POLL_S = 600.0
-MAX_CHUNKS_PER_GET = 20
-MAX_WAITING = 10_000
+RETRY_S = 5.0
+DRAIN_COUNT = 200
+MAX_WAITING = 20_000
+MAX_WAITING_BYTES = 64 << 20
+MAX_IN_FLIGHT = 64
+ROOM_S = 5.0
+LINK_LOST = ""  # stands among the messages where a topic would
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,147 +49,164 @@ class Parts:
 
 
 class Service:
-    """Runs until `stop`."""
+    """One connection and its work. `start`, `run` and `close` belong to one thread."""
 
     def __init__(self, parts: Parts, options: LinkOptions) -> None:
         self._parts = parts
-        self._messages: queue.Queue[tuple[str, bytes] | None] = queue.Queue(MAX_WAITING)
-        self._gets: queue.Queue[tuple[str, bytes] | None] = queue.Queue(MAX_WAITING)
-        self._up = threading.Event()
+        self._messages = Backlog(MAX_WAITING, MAX_WAITING_BYTES)
+        self._in_flight = InFlight(MAX_IN_FLIGHT)
         self._announce = threading.Event()
-        self._stopping = threading.Event()
+        self._overflowed = threading.Event()
+        self.problem: Reason | None = None
+        self._mark: int | None = None
+        self._look_s = self._pause_s = self._resync_s = 0.0
         subscriptions = [(fleet_filter(parts.fleet, channel), 0 if channel in {"get", "telemetry"} else 1) for channel in FROM_DEVICE]
         self._link = Link(options, self, subscriptions)
-        self._chunks = threading.Thread(target=self._serve_chunks, name="chunks", daemon=True)
+        self._chunks = ChunkServer(parts.blobs, lambda name, frame: self._send(name, frame, qos=0))
 
-    def wait_until_up(self, timeout_s: float) -> bool:
-        return self._up.wait(timeout_s)
+    @property
+    def is_up(self) -> bool:
+        return self._link.is_connected
 
     def start(self) -> None:
-        self._chunks.start()
+        """Connect in the background.
+
+        Raises:
+            Rejected: ``broker-address-invalid``.
+            Faulty: ``database-failed``.
+        """
+        self._parts.recorder.forget_presence()
         self._link.start()
+        self._chunks.start()
 
-    def run(self) -> None:
-        """Work until `stop`; blocks."""
-        mark, look_again_s = -1, 0.0
-        while not self._stopping.is_set():
-            self._drain(POLL_S)
-            if self._announce.is_set() and self._link.is_connected:
-                self._announce.clear()
-                self._publish("desired", self._parts.orders.all_desired())
-                mark = -1
-            now_mark = self._parts.change_mark()
-            if (now_mark != mark or time.monotonic() > look_again_s) and self._link.is_connected:
-                mark, look_again_s = now_mark, time.monotonic() + RENEW_POLL_S
-                now_s = time.time()
-                self._publish("desired", self._parts.orders.sign_changed_goals(self._parts.sign, now_s))
-                self._publish("command", self._parts.orders.sign_commands(self._parts.sign, now_s))
-        self._gets.put(None)
+    def run(self, until: Callable[[], bool]) -> None:
+        """Work until `until` says so, which is asked several times a second; blocks."""
+        while not until():
+            self._drain()
+            if self._link.is_connected and time.monotonic() >= self._pause_s:
+                self._turn()
+
+    def close(self) -> None:
+        """Disconnect and end the threads; after `run`."""
+        self._messages.close()
         self._link.stop()
-        self._chunks.join(5)
+        self._chunks.stop()
 
-    def stop(self) -> None:
-        """May be called from a signal handler."""
-        self._stopping.set()
+    def _turn(self) -> None:
+        """Whatever is due. What fails is tried again later: a full disk passes, and devices need the rest of us meanwhile."""
+        is_new, has_gap = self._announce.is_set(), self._overflowed.is_set() and time.monotonic() >= self._resync_s
+        self._announce.clear()
+        try:
+            if is_new:
+                self._announce_all()
+            elif has_gap:
+                self._overflowed.clear()
+                self._resync_s = time.monotonic() + RETRY_S
+                self._link.subscribe_again()
+            self._publish_changes()
+        except EdgewrightError as error:
+            log.error("%s", error.reason.line())  # noqa: TRY400 - the reason is the message
+            self._come_back(announce=is_new)
 
-    def _publish(self, channel: Channel, messages: list[tuple[str, bytes]]) -> None:
+    def _come_back(self, *, announce: bool) -> None:
+        self._mark, self._pause_s = None, time.monotonic() + RETRY_S
+        if announce:
+            self._announce.set()
+
+    def _announce_all(self) -> None:
+        """After a connect: the broker may have lost everything."""
+        self._parts.orders.send_commands_again()
+        self._publish("desired", self._parts.orders.all_desired(time.time()))
+        self._mark = None
+
+    def _publish_changes(self) -> None:
+        mark = self._parts.change_mark()
+        if mark == self._mark and time.monotonic() < self._look_s:
+            return
+        orders, sign, now_s = self._parts.orders, self._parts.sign, time.time()
+        goals, commands = orders.sign_changed_goals(sign, now_s), orders.sign_commands(sign, now_s)
+        # Some were found: there may be more.
+        self._mark, self._look_s = mark, time.monotonic() + (0.0 if goals or commands else RENEW_POLL_S)
+        self._publish("desired", goals)
+        self._publish("command", commands)
+
+    def _publish(self, channel: Channel, messages: Iterable[Addressed]) -> None:
         for device, payload in messages:
-            self._link.publish(topic(self._parts.fleet, device, channel), payload, qos=1, retain=channel == "desired")
-
-    def _drain(self, wait_s: float) -> None:
-        """Record what has come; waits for the first message only."""
-        block = True
-        while not self._stopping.is_set():
-            try:
-                item = self._messages.get(block, wait_s)
-            except queue.Empty:
+            if not self._send(topic(self._parts.fleet, device, channel), payload, qos=1, retain=channel == "desired"):
+                self._come_back(announce=True)
                 return
-            block = False
-            if item is not None:
-                self._record(*item)
+
+    def _send(self, name: str, payload: bytes, *, qos: int, retain: bool = False) -> bool:
+        """Hand one message over, when the broker has taken enough of the earlier ones. Any thread."""
+        if not self._in_flight.enter(ROOM_S):
+            return False
+        if self._link.publish(name, payload, qos=qos, retain=retain) is None:
+            self._in_flight.leave()
+            return False
+        return True
+
+    def _drain(self) -> None:
+        """Record what has come, some of it; waits for the first message only."""
+        wait_s = POLL_S
+        for _ in range(DRAIN_COUNT):
+            arrival = self._messages.get(wait_s)
+            if arrival is None:
+                return
+            wait_s = 0.0
+            try:
+                self._record(arrival.topic, arrival.payload)
+            except EdgewrightError as error:
+                log.warning("Dropped a message on %s: %s", arrival.topic, error.reason.line())
+                if error.family == "faulty":  # ours: what is retained can be had again
+                    self._overflowed.set()
 
     def _record(self, name: str, payload: bytes) -> None:
-        address = parse_topic(name)
-        if address is None:
+        recorder, address = self._parts.recorder, parse_topic(name)
+        if name == LINK_LOST:
+            recorder.forget_presence()
+        if address is None or not payload:
             return
-        recorder, now_s = self._parts.recorder, time.time()
         writers: dict[Channel, tuple[type[Message], Callable[..., bool]]] = {
-            "status": (Status, lambda message: recorder.status(message, now_s)),
-            "capabilities": (Capabilities, lambda message: recorder.capabilities(message, now_s)),
-            "reported": (Reported, lambda message: recorder.reported(message, now_s)),
-            "event": (Event, lambda message: recorder.event(message, now_s)),
-            "telemetry": (Telemetry, lambda message: recorder.telemetry(message, now_s)),
+            "status": (Status, recorder.status),
+            "capabilities": (Capabilities, recorder.capabilities),
+            "reported": (Reported, recorder.reported),
+            "event": (Event, recorder.event),
+            "telemetry": (Telemetry, recorder.telemetry),
             "reply": (Reply, recorder.reply),
         }
-        if address.channel not in writers or not payload:
+        if address.channel not in writers:
             return
         kind, write = writers[address.channel]
-        try:
-            message = decode(payload, kind)
-            # The broker's rules bind the topic to the device's password: a message in another's name is a lie.
-            if (getattr(message, "fleet", None), getattr(message, "device", None)) != (address.fleet, address.device):
-                log.warning("Dropped a %s on %s that names another device", address.channel, name)
-                return
-            write(message)
-        except EdgewrightError as error:
-            log.warning("Dropped a %s of %s: %s", address.channel, address.device, error.reason.line())
-
-    def _serve_chunks(self) -> None:
-        reader = BlobReader(self._parts.blobs)
-        while (item := self._gets.get()) is not None:
-            try:
-                self._answer(reader, *item)
-            except EdgewrightError as error:
-                log.warning("Dropped a request on %s: %s", item[0], error.reason.line())
-            except OSError:
-                log.exception("A blob could not be read")
-        reader.close()
-
-    def _answer(self, reader: BlobReader, name: str, payload: bytes) -> None:
-        get = decode(payload, Get)
-        address = parse_topic(name)
-        if address is None or get.device != address.device or get.fleet != address.fleet:
-            return
-        target = topic(address.fleet, address.device, "blob")
-        left = min(get.window, MAX_CHUNKS_PER_GET)
-        for first, last in get.ranges:
-            for index in range(max(0, first), min(last, first + left) + 1):
-                if left <= 0:
-                    return
-                left -= 1
-                data = reader.chunk(get.digest, index)
-                if data is None:
-                    self._link.publish(target, encode_unknown_blob(get.digest), qos=0)
-                    return
-                if data:
-                    self._link.publish(target, encode_chunk(get.digest, index, data), qos=0)
+        message = decode(payload, kind)
+        # The broker's rules bind the topic to the device's password: a message in another's name is a lie.
+        if (getattr(message, "fleet", None), getattr(message, "device", None)) != (address.fleet, address.device):
+            log.warning("Dropped a %s on %s that names another device", address.channel, name)
+        elif not write(message, time.time()):
+            log.debug("Kept nothing of a %s of %s", address.channel, address.device)
 
     # --- LinkHandler, on paho's thread ---
 
     def link_up(self) -> None:
         self._announce.set()
-        self._up.set()
-        self._wake()
+        self._messages.wake()
 
     def link_down(self, reason: str) -> None:
+        self._in_flight.reset()
+        self._messages.put(LINK_LOST, b"")  # in order: what comes after it is of the next connection
         log.warning("The connection to the broker ended: %s", reason)
 
     def link_message(self, topic: str, payload: bytes) -> None:
-        waiting = self._gets if topic.endswith("/get") else self._messages
-        try:
-            waiting.put_nowait((topic, payload))
-        except queue.Full:
-            # Devices ask for chunks again, and announce their state whole on the next connect.
+        if topic.endswith("/get"):
+            if not self._chunks.ask(topic, payload):
+                log.warning("Dropped a request on %s: too long, or too many wait", topic)
+        elif not self._messages.put(topic, payload):
             log.warning("Dropped a message on %s: too many wait", topic)
+            self._overflowed.set()
 
     def link_published(self, message_id: int) -> None:
-        pass
+        self._in_flight.leave()
 
     def link_problem(self, reason: Reason) -> None:
+        self.problem = reason
         log.error("%s", reason.line())
-
-    def _wake(self) -> None:
-        try:
-            self._messages.put_nowait(None)
-        except queue.Full:
-            return
+        self._messages.wake()

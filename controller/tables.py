@@ -25,8 +25,8 @@ class Device(Table):
     reported: Mapped[bytes | None] = mapped_column(default=None)
     sequence: Mapped[int] = mapped_column(default=0)
     desired: Mapped[bytes | None] = mapped_column(default=None)
-    desired_expires_s: Mapped[float] = mapped_column(default=0.0)
-    goal_changed: Mapped[bool] = mapped_column(default=True)
+    desired_expires_s: Mapped[float] = mapped_column(default=0.0, index=True)
+    goal_changed: Mapped[bool] = mapped_column(default=True, index=True)
 
 
 class Deployment(Table):
@@ -52,7 +52,7 @@ class Goal(Table):
 
 
 class Target(Table):
-    """How far one deployment is on one device. `sequence` is that of the event that said so."""
+    """How far one deployment is on one device: the sum of its events and of `ending`, which reports told (`progress`)."""
 
     __tablename__ = "targets"
 
@@ -60,14 +60,14 @@ class Target(Table):
     device: Mapped[str] = mapped_column(primary_key=True)
     state: Mapped[str | None] = mapped_column(default=None)
     attempt: Mapped[int] = mapped_column(default=0)
-    sequence: Mapped[int] = mapped_column(default=0)
     updated_s: Mapped[float | None] = mapped_column(default=None)
     reason: Mapped[bytes | None] = mapped_column(default=None)
     measurement: Mapped[bytes | None] = mapped_column(default=None)
+    ending: Mapped[bytes | None] = mapped_column(default=None)
 
 
 class EventRow(Table):
-    """One state change, recorded once whatever the broker repeats."""
+    """One state change, recorded once whatever the broker repeats; of each device, the oldest go first."""
 
     __tablename__ = "events"
 
@@ -80,22 +80,27 @@ class EventRow(Table):
     received_s: Mapped[float]
     body: Mapped[bytes]
 
-    __table_args__ = (Index("events_by_deployment", "deployment", "device", "sequence"),)
+    __table_args__ = (
+        Index("events_by_deployment", "deployment", "device", "sequence"),
+        Index("events_by_device", "device", "sequence"),
+    )
 
 
 class TelemetryRow(Table):
-    """Periodic health; the oldest go first."""
+    """Periodic health; of each device, the oldest go first."""
 
     __tablename__ = "telemetry"
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False, autoincrement=True)
-    device: Mapped[str] = mapped_column(index=True)
+    device: Mapped[str]
     time_s: Mapped[float]
     body: Mapped[bytes]
 
+    __table_args__ = (Index("telemetry_by_device", "device", "id"),)
+
 
 class CommandRow(Table):
-    """One command to one device, and its reply. `envelope` is None until the serving process has signed it."""
+    """One command to one device, and its reply. `sent_s` is None while it waits to be signed and sent, for the first time or again."""
 
     __tablename__ = "commands"
 
