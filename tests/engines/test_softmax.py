@@ -33,6 +33,8 @@ def test_a_softmax_in_the_middle_is_not_final(models):
         (17, {"axis": 1}, SoftmaxAxes(1, through_last=False)),
         (9, {}, SoftmaxAxes(1, through_last=True)),
         (9, {"axis": 0}, SoftmaxAxes(0, through_last=True)),
+        (12, {}, SoftmaxAxes(1, through_last=True)),
+        (13, {}, SoftmaxAxes(-1, through_last=False)),
     ],
 )
 def test_the_axis_follows_the_opset(models, opset, attributes, axes):
