@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -71,3 +72,22 @@ def tiny_samples(models: ModuleType, tmp_path: Path) -> Path:
     """Forty unlabelled samples for `tiny_classifier`."""
     path: Path = models.save_samples(tmp_path / "samples.npz")
     return path
+
+
+@pytest.fixture(scope="session")
+def mqtt() -> ModuleType:
+    """Real brokers and plain clients: ``tests/fakes/mqtt.py``."""
+    return _load_fake("mqtt")
+
+
+@pytest.fixture(scope="session", params=["mosquitto", "amqtt"])
+def running_broker(request: pytest.FixtureRequest, mqtt: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with mqtt.running_broker(request.param, tmp_path_factory.mktemp(f"broker-{request.param}")) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(running_broker: Any) -> Iterator[Any]:
+    """Each broker that is installed: the same for all tests, with nothing left at it by others."""
+    yield running_broker
+    running_broker.release()
