@@ -38,11 +38,12 @@ STAGE_VARIABLE = "EDGEWRIGHT_FOOTPRINT_STAGE"
 SAMPLES = "smaps_rollup"
 INTERRUPTED = "interrupted"
 
-# $1 process, $2 looks, $3 folder for them; the rest is the command to go on as. Signals wait until that has taken over the cleaning up.
+# $1 process, $2 looks, $3 folder for them, $4 what to say first; the rest is the command to go on as, which alone cleans up after a signal.
 SAMPLER = f"""
-process=$1 looks=$2 folder=$3
+process=$1 looks=$2 folder=$3 words=$4
 trap ': >"$folder/{INTERRUPTED}"' INT TERM
-shift 3
+shift 4
+[ -z "$words" ] || echo "$words" >&2
 while [ "$looks" -gt 0 ] && [ ! -e "$folder/{INTERRUPTED}" ]; do
     sleep 1
     cat "/proc/$process/{SAMPLES}" >>"$folder/{SAMPLES}" 2>/dev/null
@@ -124,10 +125,9 @@ def _measure_bare() -> NoReturn:
 
 def _measure_agent(bare: Footprint, broker: Kind, looks: int) -> NoReturn:
     with Rig(broker) as rig:
-        click.echo(f"the agent is idle; looking at it for {looks} s", err=True)
         stage = msgspec.structs.replace(_look(str(rig.folder), rig.agent.pid), bare=bare, broker=rig.broker.kind)
         rig.leave_running()
-        _become_sampler(stage, looks)
+        _become_sampler(stage, looks, f"the agent is idle; looking at it for {looks} s")
 
 
 def _look(folder: str, pid: int) -> Stage:
@@ -141,10 +141,10 @@ def _look(folder: str, pid: int) -> Stage:
     )
 
 
-def _become_sampler(stage: Stage, looks: int) -> NoReturn:
+def _become_sampler(stage: Stage, looks: int, words: str = "") -> NoReturn:
     """Replace this process by the sampler, which keeps our number and our children and goes on as us."""
     environment = os.environ | {STAGE_VARIABLE: msgspec.json.encode(stage).decode()}
-    command = ["sh", "-c", SAMPLER, "sh", str(stage.pid), str(looks), stage.folder, sys.executable, *sys.argv]
+    command = ["sh", "-c", SAMPLER, "sh", str(stage.pid), str(looks), stage.folder, words, sys.executable, *sys.argv]
     sys.stderr.flush()
     os.execve("/bin/sh", command, environment)
 
@@ -168,7 +168,7 @@ def _taken_over(stage: Stage) -> Iterator[list[procfs.Memory]]:
         for pid in children(os.getpid()):
             end(pid)
         shutil.rmtree(folder, ignore_errors=True)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the sampler left it ignored
         exit_on_sigterm()
 
 

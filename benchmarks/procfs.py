@@ -82,17 +82,17 @@ def wakeups(pid: int) -> int:
 
 
 def other_pythons(own: set[int]) -> int:
-    """How many processes besides `own` map the same interpreter, and so share pages with it. Those of other users are not seen."""
-    interpreter = _mapped_interpreter(os.getpid())
-    count = 0
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) not in own and interpreter & _mapped_interpreter(int(entry.name)):
-            count += 1
-    return count
+    """How many processes besides `own` share pages with this interpreter. Those of other users are not seen."""
+    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return sum(1 for pid in numbers if pid not in own and maps_our_interpreter(pid))
 
 
-def _mapped_interpreter(pid: int) -> set[str]:
-    """The interpreter's files in a process: the program, or the library of one that is built shared."""
+def maps_our_interpreter(pid: int) -> bool:
+    """Whether a process maps the program that runs us, or the library of an interpreter that is built shared."""
+    return bool(_interpreter_files(pid) & _interpreter_files(os.getpid()))
+
+
+def _interpreter_files(pid: int) -> set[str]:
     with suppress(OSError):
         text = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace")
         return set(re.findall(r"/\S*/(?:libpython3\S*|python3[\d.]*)$", text, re.MULTILINE))

@@ -24,19 +24,19 @@ def send_and_time(source: Path, digest: str, folder: Path) -> float:
         server.settimeout(_TIMEOUT_S)
         port = str(server.getsockname()[1])
         command = [sys.executable, "-I", __file__, port, digest, str(folder)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as receiver:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as receiver:
             try:
                 connection, _ = server.accept()
                 with connection, source.open("rb") as file:
                     connection.recv(1)
                     connection.sendfile(file)
                     connection.shutdown(socket.SHUT_WR)
-                output, _ = receiver.communicate(timeout=_TIMEOUT_S)
+                output, errors = receiver.communicate(timeout=_TIMEOUT_S)
             except BaseException:
                 receiver.kill()
                 raise
     if receiver.returncode != 0:
-        raise ConnectionError("the raw TCP receiver failed")
+        raise ConnectionError(f"the raw TCP receiver failed: {errors.strip().rpartition(chr(10))[2]}")
     return float(output)
 
 

@@ -44,6 +44,7 @@ class Rig:
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
         self._stack = ExitStack()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.paths = FleetPaths(self.folder / "fleet")
@@ -98,20 +99,26 @@ class Rig:
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - one system call, safe after a fork
             )
         self._stack.callback(stop, process)
+        self._processes[name] = process
         return process
 
     def wait_until(self, is_true: Callable[[], bool], name: str, timeout_s: float) -> None:
         """Wait for something that the process `name` brings about.
 
         Raises:
-            Faulty: ``bench-timeout``, with the end of that process's log.
+            Faulty: ``bench-process-died`` or ``bench-timeout``, with the end of that process's log.
         """
         deadline = time.monotonic() + timeout_s
         while not is_true():
+            if self._processes[name].poll() is not None:
+                raise Faulty("bench-process-died", f"{name} ended by itself: {self._last_words(name)}", "See its message")
             if time.monotonic() > deadline:
-                lines = self._log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
-                raise Faulty("bench-timeout", f"{name} did not get there in {timeout_s:g} s: {lines[-1] if lines else 'no output'}", "Try again")
+                raise Faulty("bench-timeout", f"{name} did not get there in {timeout_s:g} s: {self._last_words(name)}", "Run the benchmark again")
             time.sleep(_POLL_S)
+
+    def _last_words(self, name: str) -> str:
+        lines = self._log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
