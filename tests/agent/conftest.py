@@ -27,7 +27,7 @@ def device(make_device: Callable[..., Any]) -> Any:
     return make_device()
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that start and crash hundreds of devices: no power fails here, so nothing has to wait for a disk."""
+    """Hundreds of devices are started and crashed here, and no power fails: nothing has to wait for a disk."""
     monkeypatch.setattr("edgewright.core.files.os.fsync", lambda _descriptor: None)

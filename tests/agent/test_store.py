@@ -185,10 +185,7 @@ def test_a_full_disk_is_this_device_s_error(call: str, tmp_path: Path, monkeypat
 
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(Unfit) as caught:
-        if call == "add":
-            fill(partial, data, [0])
-        else:
-            store.open_partial(partial.blob)
+        fill(partial, data, [0]) if call == "add" else store.open_partial(partial.blob)
     monkeypatch.undo()
 
     assert caught.value.code == "disk-full"
