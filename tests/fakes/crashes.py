@@ -1,4 +1,4 @@
-"""Crashes a process at any of its effects: before or after each change of the disk below one folder, and each call of a worker."""
+"""Crashes a process at any of its effects: before each change of the disk below one folder, and before and after each call of a worker."""
 
 from __future__ import annotations
 
@@ -37,25 +37,29 @@ class CrashPoints:
             self.at = None
 
     def wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function` between two points, when it concerns the folder."""
+        """`function` behind a point, when it concerns the folder. After it and before the next one is the same to a disk."""
 
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            if not str(arguments[0]).startswith(self._state):
-                return function(*arguments, **options)
-            return self._between(function, *arguments, **options)
+            if str(arguments[0]).startswith(self._state):
+                self.point()
+            return function(*arguments, **options)
 
         return wrapped
 
-    def _between(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        self.point()
-        result = function(*arguments, **options)
-        self.point()
-        return result
+    def between(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` between two points."""
+
+        def wrapped(*arguments: Any) -> Any:
+            self.point()
+            result = function(*arguments)
+            self.point()
+            return result
+
+        return wrapped
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         for name in ("rename", "unlink", "symlink_to", "hardlink_to", "chmod"):
             patch.setattr(Path, name, self.wrap(getattr(Path, name)))
         patch.setattr(shutil, "rmtree", self.wrap(shutil.rmtree))
-        write = os.pwrite
         # Descriptors have no names; only partial blobs are written by them.
-        patch.setattr(os, "pwrite", lambda *arguments: self._between(write, *arguments))
+        patch.setattr(os, "pwrite", self.between(os.pwrite))
