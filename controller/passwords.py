@@ -35,15 +35,15 @@ def is_password(password: str, hashed: str) -> bool:
     try:
         _, kind, iterations, salt, _ = hashed.split("$")
         expected = hash_password(password, base64.b64decode(salt), int(iterations))
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
-    return kind == "7" and hmac.compare_digest(expected, hashed)
+    return kind == "7" and hmac.compare_digest(expected.encode(), hashed.encode("utf-8", "surrogatepass"))
 
 
 def read_passwords(path: Path) -> dict[str, str]:
     """Hash by user; empty when there is no file."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return {}
     return {user: hashed for user, _, hashed in (line.partition(":") for line in lines) if hashed}
