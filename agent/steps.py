@@ -116,7 +116,9 @@ class WorkerSteps:
         config, store, out = self._config, self._store, work / "out"
         with disk_errors(out):
             out.mkdir(parents=True)
-        store.lay_out(order.model, work / "model")
+        # onnx reads no external data from a file with a second hard link.
+        external = [name for name in order.model.files if name != order.model_file and not name.endswith(".toml")]
+        store.lay_out(order.model, work / "model", copies=external)
         request = OptimizeRequest(
             model=str(work / "model" / order.model_file),
             calibration=_dataset(store, order.calibration, work / "calibration"),

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from ..core.artifact import Artifact, Blob, chunk_hashes
@@ -62,8 +63,8 @@ class Store:
             freed += _delete(entry) if digest not in wanted or self.path(digest).exists() else 0
         return freed
 
-    def lay_out(self, artifact: Artifact, folder: Path) -> None:
-        """Make `folder` hold the artifact's files under their names, as hard links.
+    def lay_out(self, artifact: Artifact, folder: Path, copies: Collection[str] = ()) -> None:
+        """Make `folder` hold the artifact's files under their names: those in `copies` as files of their own, the others as hard links.
 
         Raises:
             Unfit: ``blob-missing`` when a blob has gone, ``disk-full``.
@@ -74,7 +75,10 @@ class Store:
                 target = folder / name
                 target.unlink(missing_ok=True)
                 try:
-                    target.hardlink_to(self.path(blob.digest))
+                    if name in copies:
+                        shutil.copyfile(self.path(blob.digest), target)
+                    else:
+                        target.hardlink_to(self.path(blob.digest))
                 except FileNotFoundError as error:
                     raise _missing(f"the downloaded file {name}") from error
 

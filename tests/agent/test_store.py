@@ -236,6 +236,15 @@ def test_a_build_s_files_live_on_when_their_blobs_are_deleted(tmp_path: Path) ->
     assert (tmp_path / "work" / "model.onnx").read_bytes() == content(100)
 
 
+def test_a_file_that_must_be_one_of_its_own_is_copied_and_the_others_are_not(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    blob, other = put(store, content(100)), put(store, content(200, seed=2))
+    store.lay_out(Artifact({"model.onnx": blob, "weights.data": other}), tmp_path / "work", copies=["weights.data"])
+
+    assert (tmp_path / "work" / "weights.data").read_bytes() == content(200, seed=2)
+    assert {path.name: path.stat().st_nlink for path in (tmp_path / "work").iterdir()} == {"model.onnx": 2, "weights.data": 1}
+
+
 def test_a_file_whose_blob_has_gone_is_said(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with pytest.raises(Unfit) as caught:
