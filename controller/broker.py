@@ -108,6 +108,8 @@ class OwnBroker:
         binary = find_mosquitto()
         assert binary is not None
         folder = self._paths.broker
+        if not self._paths.passwords.exists():
+            write_atomic(self._paths.passwords, b"", mode=0o600)
         write_atomic(folder / ACL_NAME, mosquitto_acl(self._fleet).encode(), mode=0o600)
         lines = [
             f"listener {self.port} 127.0.0.1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -250,6 +251,13 @@ class RunningBroker:
     def client(self, user: str = CONTROLLER_USER, **options: Any) -> Client:
         client = Client(self.port, user, **options)
         self._things.append(client)
+        return client
+
+    def until_login(self, user: str, **options: Any) -> Client:
+        """The first login that succeeds; a broker's reload shows by its effect alone."""
+        deadline_s = time.monotonic() + WAIT_S
+        while (client := self.client(user, **options)).code.is_failure:
+            assert time.monotonic() < deadline_s, f"{user} cannot log in"
         return client
 
     def options(self, user: str = CONTROLLER_USER, **changes: Any) -> LinkOptions:
