@@ -58,9 +58,14 @@ class Orders:
             Rejected: ``device-unknown``, ``message-too-large``, ``bad-name``, ``artifact-malformed``, ``message-malformed``.
         """
         check_name(model, what="model")
+        body = msgspec.json.encode(order)
+        try:
+            msgspec.json.decode(body, type=Order)
+        except msgspec.ValidationError as error:
+            raise Rejected("message-malformed", f"devices would refuse this order: {error}", "Give a value within the bounds") from error
         with self._database.transaction() as session:
             names = self._existing(session, devices)
-            session.add(Deployment(id=order.deployment, model=model, version=order.version, created_s=now_s, body=msgspec.json.encode(order)))
+            session.add(Deployment(id=order.deployment, model=model, version=order.version, created_s=now_s, body=body))
             for name in names:
                 session.merge(Goal(device=name, model=model, deployment=order.deployment))
                 session.add(Target(deployment=order.deployment, device=name))

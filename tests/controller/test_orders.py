@@ -129,6 +129,11 @@ def test_an_order_that_devices_would_refuse_is_refused_here(orders: Orders, orde
     assert code_of(lambda: orders.deploy("m", msgspec.structs.replace(order(), model=artifact), [], NOW_S)) == code
 
 
+@pytest.mark.parametrize("change", [{"version": "v" * 129}, {"deadline_s": 0.0}, {"probation_s": -1.0}, {"recipe": "r" * 65}])
+def test_an_order_out_of_the_wires_bounds_is_refused_here(orders: Orders, order: MakeOrder, change: dict[str, Any]) -> None:
+    assert code_of(lambda: orders.deploy("m", msgspec.structs.replace(order(), **change), [], NOW_S)) == "message-malformed"
+
+
 def test_a_goal_is_measured_as_it_will_be_signed(orders: Orders, order: MakeOrder) -> None:
     """Inside an envelope every quotation mark takes two bytes: a goal that fits alone may be too long when it is signed."""
     goals(orders)

@@ -165,6 +165,15 @@ class Client(Waiting):
         self._client.loop_stop()
 
 
+def log_in(port: int, user: str, **options: Any) -> Client:
+    """The first login that succeeds: a broker's reload of its passwords shows by its effect alone."""
+    deadline_s = time.monotonic() + WAIT_S
+    while (client := Client(port, user, **options)).code.is_failure:
+        client.close()
+        assert time.monotonic() < deadline_s, f"{user} cannot log in"
+    return client
+
+
 def password_of(user: str) -> str:
     return f"password of {user}"
 
@@ -254,10 +263,9 @@ class RunningBroker:
         return client
 
     def until_login(self, user: str, **options: Any) -> Client:
-        """The first login that succeeds; a broker's reload shows by its effect alone."""
-        deadline_s = time.monotonic() + WAIT_S
-        while (client := self.client(user, **options)).code.is_failure:
-            assert time.monotonic() < deadline_s, f"{user} cannot log in"
+        """As `log_in`; the client is closed with the test."""
+        client = log_in(self.port, user, **options)
+        self._things.append(client)
         return client
 
     def options(self, user: str = CONTROLLER_USER, **changes: Any) -> LinkOptions:
