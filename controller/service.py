@@ -15,7 +15,7 @@ from ..core.errors import EdgewrightError, Reason
 from ..core.trust import Sign
 from ..core.wire.link import Link, LinkOptions
 from ..core.wire.messages import Capabilities, Event, Message, Reply, Reported, Status, Telemetry, decode
-from ..core.wire.topics import FROM_DEVICE, Channel, fleet_filter, parse_topic, topic
+from ..core.wire.topics import FROM_DEVICE, RETAINED, Channel, fleet_filter, parse_topic, qos_of, topic
 from .backlog import Backlog
 from .blobs import BlobStore
 from .chunks import ChunkServer
@@ -60,9 +60,9 @@ class Service:
         self.problem: Reason | None = None
         self._mark: int | None = None
         self._look_s = self._pause_s = self._resync_s = 0.0
-        subscriptions = [(fleet_filter(parts.fleet, channel), 0 if channel in {"get", "telemetry"} else 1) for channel in FROM_DEVICE]
+        subscriptions = [(fleet_filter(parts.fleet, channel), qos_of(channel)) for channel in FROM_DEVICE]
         self._link = Link(options, self, subscriptions)
-        self._chunks = ChunkServer(parts.blobs, lambda name, frame: self._send(name, frame, qos=0))
+        self._chunks = ChunkServer(parts.blobs, lambda name, frame: self._send(name, frame, qos=qos_of("blob")))
 
     @property
     def is_up(self) -> bool:
@@ -132,7 +132,7 @@ class Service:
 
     def _publish(self, channel: Channel, messages: Iterable[Addressed]) -> None:
         for device, payload in messages:
-            if not self._send(topic(self._parts.fleet, device, channel), payload, qos=1, retain=channel == "desired"):
+            if not self._send(topic(self._parts.fleet, device, channel), payload, qos=qos_of(channel), retain=channel in RETAINED):
                 self._come_back(announce=True)
                 return
 

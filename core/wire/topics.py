@@ -20,6 +20,7 @@ Channel = Literal[
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 RETAINED: frozenset[Channel] = frozenset({"status", "capabilities", "desired", "reported"})
+AT_MOST_ONCE: frozenset[Channel] = frozenset({"telemetry", "get", "blob"})
 TO_DEVICE: tuple[Channel, ...] = ("desired", "blob", "command")
 FROM_DEVICE: tuple[Channel, ...] = ("status", "capabilities", "reported", "event", "telemetry", "get", "reply")
 
@@ -48,6 +49,11 @@ def check_name(name: str, *, what: str) -> str:
 
 def topic(fleet: str, device: str, channel: Channel) -> str:
     return f"{PREFIX}/{fleet}/{device}/{channel}"
+
+
+def qos_of(channel: Channel) -> int:
+    """What is asked for again, or comes again by itself, is sent once; everything else until the broker has it."""
+    return 0 if channel in AT_MOST_ONCE else 1
 
 
 def fleet_filter(fleet: str, channel: Channel) -> str:
