@@ -249,12 +249,13 @@ class Deployer:
             others["settled"] = new.order.deployment
         if new.state == "SUCCEEDED":
             others["proven"] = new
-        self.record(name, new, **others)
+        self.ledger.commit_deployment(name, new, **others)
         log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
         if not is_open(new.state):
             self._watch.pop(name, None)
             self.downloads.stop(name)
-            upkeep.after_end(self, name)
+            upkeep.after_end(self, name)  # before it is told: who hears of the end finds nothing left over
+        self._tell()
 
     def record(self, name: str, deployment: DeploymentRecord, **others: object) -> None:
         """Make `deployment` the model's, and other fields of its record with it; the fleet hears of it.
@@ -263,6 +264,9 @@ class Deployer:
             Unfit: as `happen`.
         """
         self.ledger.commit_deployment(name, deployment, **others)
+        self._tell()
+
+    def _tell(self) -> None:
         self.note("outbox", self.ledger.trouble)
         self.parts.changed()
 

@@ -145,10 +145,9 @@ class Transfer:
         return Request(self.partial.blob.digest, _ranges(wanted), len(wanted))
 
     def _give_up_overdue(self, now_s: float) -> None:
+        # The same sum as in `next_timeout_s`: what is due then must be due here.
         timeout_s = self.pace.timeout_s
-        if now_s - self._came_s < timeout_s:
-            return
-        overdue = [index for index, asked_s in self._asked.items() if now_s - asked_s >= timeout_s]
+        overdue = [index for index, asked_s in self._asked.items() if max(asked_s, self._came_s) + timeout_s <= now_s]
         if overdue:
             self.pace.timed_out()
             self.repeated += len(overdue)
