@@ -147,7 +147,7 @@ def _check_signatures(envelope: Envelope, targets: Targets) -> None:
     good: set[str] = set()
     for signature in envelope.signatures[:16]:
         key = delegations.keys.get(signature.keyid)
-        if key is None or signature.keyid not in role.keyids or signature.keyid in good:
+        if key is None or signature.keyid not in role.keyids:
             continue
         try:
             key.verify_signature(Signature(signature.keyid, signature.sig), data)

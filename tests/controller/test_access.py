@@ -121,14 +121,16 @@ def test_a_last_will_says_no_more_than_its_device_may(broker: Any) -> None:
 
 
 def test_taking_over_the_controllers_session_gives_a_device_nothing_to_hear(broker: Any) -> None:
-    controller, other = broker.client(client_id="the-controller"), broker.client(OTHERS)
+    controller, other = broker.client(client_id="the-controller", clean=False), broker.client(OTHERS)
     controller.subscribe(ALL)
+    controller.close()
     thief = broker.client(MINE, client_id="the-controller", clean=False)
-    thief.subscribe(channel_of(MINE, "desired"))
     watcher = broker.client()
     watcher.subscribe(ALL)
     other.publish(channel_of(OTHERS, "reported"), b"a secret state", retain=True)
     watcher.until_heard(channel_of(OTHERS, "reported"), b"a secret state")
+    watcher.publish(channel_of(MINE, "desired"), b"mine")
+    watcher.until_heard(channel_of(MINE, "desired"), b"mine")
     thief.publish(channel_of(MINE, "status"), b"what was meant for me is here by now")
 
     assert {entry.payload for entry in thief.heard} <= {b"mine"}

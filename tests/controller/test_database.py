@@ -69,13 +69,21 @@ def test_the_mark_changes_with_every_change_of_another_connection_and_only_then(
 
 def test_several_processes_may_make_and_write_one_database(tmp_path: Path) -> None:
     code = "import sys\nfrom pathlib import Path\nfrom edgewright.controller.database import Database\n"
-    code += "from edgewright.controller.tables import Device\ndatabase = Database(Path(sys.argv[1]))\n"
+    code += "from edgewright.controller.tables import Device\nprint(flush=True)\nsys.stdin.readline()\ndatabase = Database(Path(sys.argv[1]))\n"
     code += "for number in range(20):\n    with database.transaction() as session:\n"
     code += "        session.add(Device(name=f'{sys.argv[2]}-{number}', enrolled_s=1.0))"
     path = tmp_path / "fleet.sqlite"
-    processes = [subprocess.Popen([sys.executable, "-I", "-c", code, str(path), name]) for name in ("a", "b", "c")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen([sys.executable, "-I", "-c", code, str(path), name], **pipes) for name in ("a", "b", "c")]  # type: ignore[call-overload]
+    for process in processes:
+        process.stdout.readline()
+    for process in processes:
+        process.stdin.write("all at once\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate(timeout=60)
 
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
+    assert [process.returncode for process in processes] == [0, 0, 0]
     with closing(Database(path)) as database:
         assert len(names(database)) == 60
 

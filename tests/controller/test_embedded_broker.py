@@ -55,6 +55,18 @@ def test_whoever_subscribes_gets_what_is_retained_at_once_and_again(broker: Any)
 
 
 @only_embedded
+def test_whoever_has_not_subscribed_gets_nothing(broker: Any) -> None:
+    controller = broker.client()
+    controller.subscribe("ew/v1/fleet/#")
+    broker.client("board-1").subscribe("ew/v1/fleet/board-1/desired")
+    controller.publish("ew/v1/fleet/board-1/desired", b"kept", retain=True)
+    newcomer = broker.client("board-1")
+    newcomer.publish("ew/v1/fleet/board-1/status", b"what was meant for me is here by now")
+
+    assert newcomer.heard == []
+
+
+@only_embedded
 def test_an_empty_retained_message_clears_the_topic(broker: Any) -> None:
     controller = broker.client()
     controller.publish("ew/v1/fleet/board-1/desired", b"kept", retain=True)

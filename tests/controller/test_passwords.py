@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,18 @@ def test_a_user_is_added_or_changed_and_the_others_stay(file: Path) -> None:
 
 def test_no_file_means_no_users(file: Path) -> None:
     assert read_passwords(file) == {}
+
+
+def test_a_user_is_added_when_the_one_before_is_done(file: Path) -> None:
+    adding = threading.Thread(target=set_password, args=(file, "a", "1"))
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        adding.start()
+        adding.join(0.2)
+        assert adding.is_alive()
+    adding.join(60)
+
+    assert list(read_passwords(file)) == ["a"]
 
 
 def test_several_processes_may_add_users_at_once(file: Path) -> None:
