@@ -16,14 +16,15 @@ def doctor(root: Path, as_json: bool) -> None:
     """List the board, the backends and the sensors; each usable, or with the reason why not."""
     from ..engines.discovery import backend_statuses
     from ..profiling.board import read_board
-    from ..profiling.sensor import sensor_statuses
+    from ..profiling.survey import sensor_statuses
+    from ..profiling.sysfs import Sysfs
 
     board = read_board(root)
     found = [
         {"name": status.name, "usable": status.is_usable, "reason": status.reason, "version": status.version, "device": status.device}
         for status in backend_statuses()
     ]
-    sensors = [{"name": status.name, "usable": status.is_usable, "reason": status.reason} for status in sensor_statuses(root)]
+    sensors = [{"name": status.name, "usable": status.is_usable, "reason": status.reason} for status in sensor_statuses(Sysfs(root))]
     if as_json:
         identity = {"model": board.model, "processor": board.processor, "compatible": board.compatible, "release": board.release}
         print_json({"board": identity, "backends": found, "sensors": sensors})

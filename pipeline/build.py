@@ -20,7 +20,8 @@ from ..engines.discovery import load_backend
 from ..engines.fingerprint import EngineKey, fingerprint
 from ..engines.manifest import CARD_NAME, Manifest, list_files, write_manifest
 from ..profiling.board import read_board
-from ..profiling.conditions import read_conditions
+from ..profiling.conditions import power_mode
+from ..profiling.sysfs import Sysfs
 from .measure import EngineUnderTest
 from .subject import Subject, batch_for
 
@@ -126,7 +127,7 @@ def engine_fingerprint(model: Path, table_digest: str, engine: EngineFile, optio
             backend_version=engine.backend_version,
             processor=board.processor or board.model,
             driver=board.release,
-            power_mode=read_conditions().power_mode or "",
+            power_mode=power_mode(Sysfs()) or "",
             options=msgspec.json.encode(plain, order="sorted").decode(),
         )
     )
