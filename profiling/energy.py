@@ -86,7 +86,8 @@ def block_means(series: Series, window: Window, filter_s: float, count: int) -> 
     length_s = window.seconds / count
     found = []
     for index in range(count):
-        part = window_energy(series, Window(window.start_s + index * length_s, window.start_s + (index + 1) * length_s), filter_s)
+        end_s = window.end_s if index == count - 1 else window.start_s + (index + 1) * length_s
+        part = window_energy(series, Window(window.start_s + index * length_s, end_s), filter_s)
         if part is not None:
             found.append(part.mean_mw)
     return found

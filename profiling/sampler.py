@@ -25,7 +25,7 @@ from .sensor import Rail
 
 PERIOD_S = 0.1
 STRATA = 32
-_MAX_COST_S = 0.002
+_MAX_COST_PER_RAIL_S = 0.002
 
 
 class RowReader(Protocol):
@@ -52,6 +52,7 @@ class Sampler:
         self.recording = Recording(reader.rails, capacity)
         self.period_s = period_s
         self._reader = reader
+        self._max_cost_s = _MAX_COST_PER_RAIL_S * len(reader.rails)
         self._clock_s = clock_s
         self._chance = chance or random.Random()
         self._lock = threading.Lock()
@@ -79,7 +80,7 @@ class Sampler:
             row = self._reader.read()
             after_s = self._clock_s()
             cost_s = after_s - before_s
-            self.recording.append(after_s - min(cost_s, _MAX_COST_S) / 2, row, cost_s)
+            self.recording.append(after_s - min(cost_s, self._max_cost_s) / 2, row, cost_s)
 
     def sample_when_due(self) -> None:
         """One reading of the schedule: `due_s` moves on to the next."""
