@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from typing_extensions import Self
@@ -88,7 +89,7 @@ class Outcome:
 
 
 def run_scenario(call: Call, load: Load, *, clock: Clock | None = None, cancel: Cancel = lambda: False) -> Outcome:
-    """Warm up, then load `call` as the scenario says. At least one call is made; `call` must be safe to run on several threads where `streams` > 1."""
+    """Warm up, then load `call` as the scenario says: at least once. With `streams` > 1 it runs on several threads."""
     clock = clock or Clock()
     warm_ns = clock.now_ns() + round(load.warmup_s * 1e9)
     call()
@@ -143,7 +144,7 @@ def _offline(call: Call, load: Load, clock: Clock, cancel: Cancel) -> Outcome:
             record.append((after_ns, after_ns - before_ns))
             before_ns = after_ns
 
-    _on_threads([lambda record=record: work(record) for record in records])
+    _on_threads([partial(work, record) for record in records])
     done = sorted(entry for record in records for entry in record)
     return Outcome(tuple(latency for _, latency in done), tuple(stamp for stamp, _ in done), started_ns, done[-1][0], len(done))
 
@@ -169,7 +170,7 @@ def _open_loop(call: Call, schedule: Sequence[int], streams: int, clock: Clock, 
             done_ns = clock.now_ns()
             record.append((done_ns, done_ns - due_ns, is_late))
 
-    _on_threads([lambda record=record: serve(record) for record in records])
+    _on_threads([partial(serve, record) for record in records])
     done = sorted(entry for record in records for entry in record)
     return Outcome(
         tuple(latency for _, latency, _ in done),
