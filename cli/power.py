@@ -71,6 +71,7 @@ def _print(reading: PowerReading) -> None:
         print_table(["rail", "power", "sensor"], rows)
     if reading.total is None:
         click.echo(f"total: {reading.total_reason}")
-    for total in (reading.total, *reading.others):
+    for total in (*reading.others, reading.total):
         if total is not None:
-            click.echo(f"total of the {total.scope}: {total.mean_mw:.0f} mW ({' + '.join(total.rails)})")
+            name = "total" if total is reading.total else "also"
+            click.echo(f"{name}: {total.mean_mw:.0f} mW ({total.scope})")

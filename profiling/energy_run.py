@@ -25,6 +25,8 @@ from .validity import CORRECTED_FILTERS, SamplingRecord, condition_flags, idle_f
 
 Call = Callable[[], object]
 Cancel = Callable[[], bool]
+# Loads the machine for about so many seconds; returns when it began and ended (monotonic) and how many calls were whole in between.
+Work = Callable[[float], "Window"]
 UNFILTERED_PERIOD_S = 0.025
 WARMUP_FILTERS = 5.0
 MIN_IDLE_S = 2.0
@@ -65,7 +67,26 @@ class Run:
 def measure_energy(
     call: Call, *, seconds: float, root: Path = Path("/"), idle_s: float | None = None, cancel: Cancel | None = None, workload: Workload | None = None
 ) -> EnergyResult:
-    """Run `call` for `seconds` (at least ten filter constants) while the power of the widest thing that is measured here is read.
+    """Run `call` for `seconds` (at least ten filter constants), one after the other; see `measure_work`."""
+    return measure_work(
+        one_after_the_other(call, time.monotonic, cancel or (lambda: False)), seconds=seconds, root=root, idle_s=idle_s, workload=workload
+    )
+
+
+def one_after_the_other(call: Call, clock_s: Callable[[], float], cancel: Cancel) -> Work:
+    """The load of a single stream: at least one call."""
+
+    def work(seconds: float) -> Window:
+        start_s = clock_s()
+        return Window(start_s, *_call_until(call, start_s + seconds, clock_s, cancel))
+
+    return work
+
+
+def measure_work(
+    work: Work, *, seconds: float, root: Path = Path("/"), idle_s: float | None = None, workload: Workload | None = None
+) -> EnergyResult:
+    """Load the machine while the power of the widest thing that is measured here is read.
 
     Returns:
         Gross and net energy in mJ per call with 95 % intervals, or the reason why this machine cannot say.
@@ -80,7 +101,7 @@ def measure_energy(
         sampler = Sampler(reader, period_s=plan.period_s)
         before = take_snapshot(root)
         with sampler:
-            run = run_load(call, plan, time.monotonic, cancel or (lambda: False))
+            run = run_load(work, plan, time.monotonic)
             time.sleep(2 * plan.period_s)
         after = take_snapshot(root)
     sensor = "+".join(dict.fromkeys(rail.sensor for rail in survey.rails_of(total)))
@@ -113,27 +134,26 @@ def plan_of(seconds: float, filter_s: float | None, idle_s: float | None = None)
     )
 
 
-def run_load(call: Call, plan: Plan, clock_s: Callable[[], float], cancel: Cancel, sleep: Callable[[float], None] = time.sleep) -> Run:
-    """Be idle, work, be idle; a cancelled run ends early with what it has."""
+def run_load(work: Work, plan: Plan, clock_s: Callable[[], float], sleep: Callable[[float], None] = time.sleep) -> Run:
+    """Be idle, work, be idle."""
     idle_start_s = clock_s() + 2 * plan.period_s
     sleep(plan.idle_s + 2 * plan.period_s)
     idle_end_s = clock_s()
-    _call_until(call, idle_end_s + plan.warmup_s, clock_s, cancel)
-    start_s = clock_s()
-    count = _call_until(call, start_s + plan.window_s, clock_s, cancel)
-    end_s = clock_s()
-    _call_until(call, end_s + plan.tail_s, clock_s, cancel)
-    after_s = clock_s()
+    work(plan.warmup_s)
+    window = work(plan.window_s)
+    after_s = work(plan.tail_s).end_s
     sleep(plan.idle_s + 2 * plan.period_s)
-    return Run(Window(idle_start_s, idle_end_s), Window(start_s, end_s, count), Window(after_s, after_s + plan.idle_s))
+    return Run(Window(idle_start_s, idle_end_s), window, Window(after_s, after_s + plan.idle_s))
 
 
-def _call_until(call: Call, until_s: float, clock_s: Callable[[], float], cancel: Cancel) -> int:
-    count = 0
-    while count == 0 or (clock_s() < until_s and not cancel()):
+def _call_until(call: Call, until_s: float, clock_s: Callable[[], float], cancel: Cancel) -> tuple[float, int]:
+    """When the last call returned, and how many there were."""
+    count, now_s = 0, clock_s()
+    while count == 0 or (now_s < until_s and not cancel()):
         call()
         count += 1
-    return count
+        now_s = clock_s()
+    return now_s, count
 
 
 def energy_of(survey: Survey, total: Total, recording: Recording, run: Run, period_s: float, flags: tuple[str, ...] = ()) -> Energy | None:

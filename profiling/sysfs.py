@@ -169,6 +169,9 @@ class Attribute:
             if self._descriptor is None:
                 self._descriptor = self.tree.open(self.path)
             data = self.tree.read(self._descriptor, 64, 0).strip()
+            if os.fstat(self._descriptor).st_nlink == 0:
+                # The kernel answers ENODEV for a device that went; a copied tree's deleted file would answer for ever.
+                raise FileNotFoundError(errno.ENOENT, "deleted", self.path)
         except OSError as error:
             self.fault = _FAULTS.get(error.errno or 0, "failed")
             self.close()

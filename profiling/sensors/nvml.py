@@ -36,7 +36,7 @@ class NvmlReadings:
     faults: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     def read(self) -> list[float | None]:
-        row = [None if card is None else _value(self.library, card.handle, card.kind) for _, card in self.cards]
+        row = [None if card is None or self.library is None else _value(self.library, card.handle, card.kind) for _, card in self.cards]
         for value, (rail, _) in zip(row, self.cards, strict=True):
             if value is None:
                 self.faults[rail.key, "failed"] += 1
@@ -45,6 +45,7 @@ class NvmlReadings:
     def close(self) -> None:
         if self.library is not None:
             self.library.nvmlShutdown()
+            self.library = None
 
 
 class Nvml:
