@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := core profiling engines calibration compression pipeline agent controller cli
 
-.PHONY: demo dev test check clean
+.PHONY: demo dev test check fuzz clean
 
 demo: $(VENV)/.run
 	$(BIN)/edgewright demo
@@ -36,3 +36,6 @@ $(VENV)/.dev: $(VENV)/.venv setup.cfg
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+fuzz: $(VENV)/.dev
+	EDGEWRIGHT_FUZZ_READS=1000000 PYTHONSAFEPATH=1 $(BIN)/python -Im pytest tests/profiling/test_odd_trees.py -q -k fuzzed

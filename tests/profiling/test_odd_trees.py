@@ -198,43 +198,11 @@ def test_a_device_that_is_bound_again_under_another_number_is_found_again(boards
         assert reader.faults[survey.rails[0].key, "vanished"] >= 1
 
 
-FAULTS = [errno.EAGAIN, errno.ENODATA, errno.EIO, errno.ENODEV, errno.ETIMEDOUT, errno.EACCES]
-TORN = [b"", b"-256000", b"12", b"\0" * 8, b"4984", b"-40", b"99999999999999999999", b"8 mV", b"\xff", b"1856\n1856"]
-
-
-def fuzz_reads(root, count, seed=0):
-    """`count` reads of a board whose driver answers at random with errors and torn values; returns the faults and the gaps that were seen."""
-    chance = random.Random(seed)
-    reads = [0]
-
-    def read(descriptor, size, offset):
-        reads[0] += 1
-        kind = chance.random()
-        if kind < 0.1:
-            raise OSError(chance.choice(FAULTS), "fuzzed")
-        return chance.choice(TORN) if kind < 0.2 else os.pread(descriptor, size, offset)
-
-    survey = survey_power(root)
-    gaps = 0
-    fuzzed = Sysfs(root, read)
-    with open_rails(survey_power(tree=Sysfs(root)), survey.rails) as reader:
-        for readings, _ in reader.opened:
-            readings.tree = fuzzed
-            for attributes in readings._open:
-                for attribute in attributes:
-                    attribute.tree = fuzzed
-        while reads[0] < count:
-            row = reader.read()
-            assert all(value is None or abs(value) < 1e8 for value in row)
-            gaps += row.count(None)
-        return reader.faults.total(), gaps, reads[0]
-
-
 @pytest.mark.parametrize("name", ["orin_nano_jp6", "agx_orin_jp6_12v", "tx2_jp4"])
-def test_fuzzed_reads_never_crash_and_every_gap_is_accounted(boards, tmp_path, name):
+def test_fuzzed_reads_never_crash_and_every_gap_is_accounted(boards, load_fake, tmp_path, name):
     next(board for board in boards.BOARDS if board.name == name).build(tmp_path)
 
-    faults, gaps, reads = fuzz_reads(tmp_path, int(os.environ.get("EDGEWRIGHT_FUZZ_READS", "20000")))
+    faults, gaps, reads = load_fake("torn_driver").fuzz_reads(tmp_path, int(os.environ.get("EDGEWRIGHT_FUZZ_READS", "20000")))
 
     assert faults == gaps > 0
     assert reads >= 20000

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import random
-import signal
-import time
-import warnings
-
 import pytest
 from edgewright.core.errors import Unfit
 from edgewright.profiling.mode_journal import original_mode_kept, restore_mode
@@ -42,28 +36,15 @@ def tree(tmp_path):
     return Sysfs(tmp_path)
 
 
-class FakeSwitch:
-    """nvpmodel as a file: what it holds survives the process."""
-
-    def __init__(self, path, refused=()):
-        self.path, self.refused, self.changes = path, refused, []
-
-    def current(self):
-        return int(self.path.read_text()) if self.path.exists() else None
-
-    def change(self, mode):
-        if mode in self.refused:
-            raise Unfit("mode-refused", "no", "")
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text(str(mode))
-        temporary.rename(self.path)
-        self.changes.append(mode)
+@pytest.fixture(scope="module")
+def mode_file(load_fake):
+    return load_fake("mode_file")
 
 
 @pytest.fixture
-def switch(tmp_path):
+def switch(mode_file, tmp_path):
     (tmp_path / "mode").write_text("2")
-    return FakeSwitch(tmp_path / "mode")
+    return mode_file.FakeSwitch(tmp_path / "mode")
 
 
 def test_the_modes_of_the_file_are_read_with_their_power_gating(tree):
@@ -180,48 +161,15 @@ def test_a_broken_journal_is_never_taken_for_none(switch, tmp_path):
     assert caught.value.code == "mode-journal-unreadable"
 
 
-def test_without_nvpmodel_nothing_is_changed(tmp_path):
-    with pytest.raises(Unfit) as caught, original_mode_kept(tmp_path / "journal.json", FakeSwitch(tmp_path / "none")):
+def test_without_nvpmodel_nothing_is_changed(mode_file, tmp_path):
+    with pytest.raises(Unfit) as caught, original_mode_kept(tmp_path / "journal.json", mode_file.FakeSwitch(tmp_path / "none")):
         pass
 
     assert caught.value.code == "mode-unknown"
 
 
-def test_killed_at_fifty_random_points_the_original_comes_back(tmp_path):
-    chance = random.Random(50)
-    journal, mode = tmp_path / "journal.json", tmp_path / "mode"
-    left_elsewhere = 0
-    for _ in range(50):
-        mode.write_text("2")
-        journal.unlink(missing_ok=True)
-        ready, told = os.pipe()
-        with warnings.catch_warnings():
-            # The child only writes two files and dies: threads that it did not inherit are no matter.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
-        if child == 0:
-            try:
-                switch = FakeSwitch(mode)
-                os.write(told, b"x")
-                with original_mode_kept(journal, switch):
-                    for _round in range(200):
-                        for wanted in (0, 1, 3):
-                            switch.change(wanted)
-            finally:
-                os._exit(0)
-        os.read(ready, 1)
-        os.close(ready)
-        os.close(told)
-        # Anywhere from before the journal is written to far inside the sweep.
-        deadline = time.monotonic() + chance.expovariate(1 / 0.008)
-        while time.monotonic() < deadline:
-            pass
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        switch = FakeSwitch(mode)
-        left_elsewhere += switch.current() != 2
+def test_killed_at_fifty_random_points_the_original_comes_back(mode_file, tmp_path):
+    left_elsewhere, restored = mode_file.kill_sweeps(tmp_path, 50)
 
-        restore_mode(journal, switch)
-
-        assert (switch.current(), journal.exists()) == (2, False)
+    assert restored == 50
     assert left_elsewhere > 10
