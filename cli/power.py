@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import json_option, print_json, print_table
+from .power_modes import restore, sweep
 
 if TYPE_CHECKING:
     from ..profiling.reading import PowerReading, TotalReading
@@ -75,3 +76,7 @@ def _print(reading: PowerReading) -> None:
         if total is not None:
             name = "total" if total is reading.total else "also"
             click.echo(f"{name}: {total.mean_mw:.0f} mW ({total.scope})")
+
+
+power.add_command(sweep)
+power.add_command(restore)

@@ -12,7 +12,7 @@ from typing_extensions import Self
 
 from ..core.errors import Rejected
 from ..core.files import write_atomic
-from ..core.trace import Trace, TracedRail
+from ..core.trace import Trace, TracedRail, TraceWindow
 from .plot import svg_of
 from .recording import Recording
 from .sensor import Rail
@@ -65,7 +65,7 @@ def _column(rail: Rail) -> str:
     return f"{rail.label} ({rail.sensor}) {'mJ' if rail.quantity == 'energy' else 'mW'}"
 
 
-def trace_of(recording: Recording, windows: tuple[Any, ...] = (), *, limit: int = _PLOT_POINTS) -> Trace:
+def trace_of(recording: Recording, windows: tuple[TraceWindow, ...] = (), *, limit: int = _PLOT_POINTS) -> Trace:
     """The recording as it travels and as it is drawn: powers (a counter's slopes), at most `limit` moments, evenly thinned."""
     step = max(1, math.ceil(len(recording) / limit))
     kept = range(0, len(recording), step)

@@ -18,18 +18,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 from typing_extensions import Self
 
 from ..core.histogram import Histogram, histogram_of
 from ..core.measurement import Latency
+from ..core.profile import ScenarioName
 from .latency import summarise
 
 Call = Callable[[], object]
 Cancel = Callable[[], bool]
-ScenarioName = Literal["single-stream", "multi-stream", "offline", "open-loop"]
-SCENARIOS: tuple[ScenarioName, ...] = ("single-stream", "multi-stream", "offline", "open-loop")
+SCENARIOS: tuple[ScenarioName, ...] = get_args(ScenarioName)
 MAX_CALLS = 1_000_000
 _SPIN_S = 0.0005
 
