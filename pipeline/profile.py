@@ -6,8 +6,6 @@ import dataclasses
 import time
 from pathlib import Path
 
-import msgspec
-
 from ..core.measurement import Conditions
 from ..core.profile import Profile, ProfileOrder, RailPower
 from ..core.trace import TraceWindow, pack_trace
@@ -23,21 +21,10 @@ from ..profiling.scenarios import Call, Load, Outcome, run_scenario
 from ..profiling.survey import survey_power
 from .child import Progress
 from .measure import open_engine
+from .request import ProfileRequest
 from .target import Target, open_target
 
 MAX_TRACE_MOMENTS = 20_000
-
-
-class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`path` is an ONNX file or an engine folder; None = the machine as it is. `root` is where the sensors are looked up."""
-
-    order: ProfileOrder
-    path: str | None = None
-    backend: str | None = None
-    threads: int = 1
-    batch: int = 1
-    idle_s: float | None = None
-    root: str = "/"
 
 
 def profile(request: ProfileRequest, progress: Progress) -> Profile:

@@ -20,7 +20,7 @@ from ..profiling.conditions import Snapshot
 from ..profiling.mode_journal import original_mode_kept
 from ..profiling.power_modes import PowerMode, Switch
 from .child import Limits, run_child
-from .profile import ProfileRequest
+from .request import ProfileRequest
 
 COOL_WITHIN_C = 2.0
 COOL_S = 180.0

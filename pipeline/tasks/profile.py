@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from ..child import Progress
-from ..profile import ProfileRequest, profile
+from ..profile import profile
+from ..request import ProfileRequest
 
 
 def run(request: bytes, progress: Progress) -> bytes:

@@ -7,7 +7,8 @@ import pytest
 from edgewright.core.profile import Profile, ProfileOrder
 from edgewright.core.trace import unpack_trace
 from edgewright.pipeline.child import Limits, run_child
-from edgewright.pipeline.profile import ProfileRequest, profile, profile_call
+from edgewright.pipeline.profile import profile, profile_call
+from edgewright.pipeline.request import ProfileRequest
 from edgewright.profiling.conditions import Workload
 
 
