@@ -15,6 +15,9 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# Tests that import onnxruntime themselves must not let it phone home either.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 # Slow, shared machines: a limit on time per example says nothing about the code. Fixed examples: a run repeats on every machine.
 settings.register_profile("edgewright", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edgewright")
