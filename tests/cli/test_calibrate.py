@@ -12,7 +12,7 @@ def test_writes_an_int8_model_and_says_how_faithful_it_is(edgewright, tiny_class
     assert ran.status == 0
     assert ran.err == ""
     answer = ran.json
-    assert answer["method"] == "percentile"
+    assert answer["method"] == "auto"
     assert answer["images"] == 40
     assert answer["seconds"] > 0
     assert answer["peak_rss_mb"] > 10
@@ -32,7 +32,8 @@ def test_people_read_three_lines(edgewright, models, tiny_classifier, tiny_sampl
 
     assert ran.status == 0
     lines = ran.out.splitlines()
-    assert lines[0].startswith("5 layers quantised from 40 samples")
+    # Whether the last layer stays in float is measured on this machine.
+    assert lines[0].startswith(("5 layers quantised from 40 samples", "4 layers quantised from 40 samples"))
     assert "on 20 evaluation samples" in lines[1]
     assert lines[-1] == str(tmp_path / "out" / "model.int8.onnx")
 
