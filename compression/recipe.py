@@ -57,21 +57,25 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted(entry.name.removesuffix(".toml") for entry in resources.files(recipes).iterdir() if entry.name.endswith(".toml")))
 
 
+def named_recipe(name: str) -> Recipe:
+    """The recipe `name` that ships with the program.
+
+    Raises:
+        Rejected: ``recipe-unknown``.
+    """
+    if name not in recipe_names():
+        raise Rejected("recipe-unknown", f"there is no recipe {name!r}", nearest_hint(name, recipe_names()))
+    with resources.as_file(resources.files(recipes) / f"{name}.toml") as path:
+        return recipe_from_toml(path)
+
+
 def load_recipe(name_or_path: str) -> Recipe:
-    """The named recipe, or the one in the TOML file at a path.
+    """The named recipe, or the one in the TOML file at a path: for people at a command line.
 
     Raises:
         Rejected: ``recipe-unknown``, ``recipe-unreadable``, ``recipe-unknown-key``, ``recipe-unknown-pass``, ``recipe-bad-value``, ``recipe-order``.
     """
-    if name_or_path in recipe_names():
-        with resources.as_file(resources.files(recipes) / f"{name_or_path}.toml") as path:
-            return recipe_from_toml(path)
-    path = Path(name_or_path)
-    if not name_or_path.endswith(".toml"):
-        raise Rejected(
-            "recipe-unknown", f"there is no recipe {name_or_path!r}", f"{nearest_hint(name_or_path, recipe_names())}; or give a .toml file"
-        )
-    return recipe_from_toml(path)
+    return recipe_from_toml(Path(name_or_path)) if name_or_path.endswith(".toml") else named_recipe(name_or_path)
 
 
 def recipe_from_toml(path: Path) -> Recipe:

@@ -47,8 +47,10 @@ class Shared:
     def fit(self, layer: Layer, ranks: Sequence[Rank], normal: Normal, weight: Doubles) -> Iterator[Fitted]:
         rounding = prepare(normal, weight)
         g = layer.geometry
+        # Many ranks are weighed against each other, which one round decides as well.
+        rounds = _ROUNDS if len(ranks) == 1 else 1
         for rank in ranks:
-            shared = share(rounding, weight, rank[0])
+            shared = share(rounding, weight, rank[0], rounds)
             yield Fitted((Piece(g, shared.reshape(g.channels_out, g.channels_in // g.groups, *g.kernel)),), shared)
 
 
@@ -71,7 +73,7 @@ def prepare(normal: Normal, weight: Doubles) -> Rounding:
     return Rounding(order, lower.transpose(0, 2, 1))
 
 
-def share(rounding: Rounding, weight: Doubles, fineness: int) -> Doubles:
+def share(rounding: Rounding, weight: Doubles, fineness: int, rounds: int = _ROUNDS) -> Doubles:
     """`weight` (groups × out × columns) with shared values."""
     step = max(float(np.sqrt(np.mean(np.square(weight)))) * 2 ** (1 - fineness / 2), 1e-9)
     reach = min(_REACH, int(np.ceil(np.abs(weight).max() / step)) + 1)
@@ -79,7 +81,7 @@ def share(rounding: Rounding, weight: Doubles, fineness: int) -> Doubles:
     nearest = np.clip(np.rint(weight / step).astype(np.intp) + reach, 0, 2 * reach)
     bits = _bits(np.bincount(nearest.ravel(), minlength=len(values)))
     sorted_weight = np.take_along_axis(weight, rounding.order[:, None, :], axis=2)
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         values = _half(values)
         codes, centroids, counts = _decide(rounding.factor, sorted_weight, values, bits, step)
         used = counts > 0

@@ -53,7 +53,7 @@ def halve(covariance: Doubles, weight: Doubles, channels: int, taps: int) -> Dou
             error = np.where(gone[:, column - start], work[:, column], 0.0) / factor[column, column]
             work[:, column + 1 :] -= error[:, None] * factor[column, column + 1 :]
             work[gone[:, column - start], column] = 0.0
-    result = np.empty_like(work)
+    result: Doubles = np.empty_like(work)
     result[:, columns] = work
     return result
 

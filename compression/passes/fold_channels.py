@@ -81,7 +81,7 @@ def _assumed(network: Network, layer: Layer) -> Normal:
     """The equations of `layer` when what feeds it is as assumed; taps are independent."""
     channels, taps = layer.geometry.channels_in, layer.geometry.taps
     mean, covariance = _source(network, layer.source, channels)
-    xx = np.kron(covariance, np.eye(taps))[None]
+    xx: Doubles = np.kron(covariance, np.eye(taps))[None].astype(np.float64)
     source = Normal(np.repeat(mean, taps)[None], np.zeros((1, 0)), xx, np.zeros((1, channels * taps, 0)), np.zeros((1, 0)), 1)
     return Normal.of_weights(source, matrix_of(network, layer))
 

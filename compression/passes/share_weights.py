@@ -21,7 +21,7 @@ from ..repair.rebuild import rebuild
 from ..select import Option, select
 from ..sensitivity import measure_offers
 
-FINENESS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12)
+FINENESS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)
 # Node names, shapes and tables of values, compressed: what a model weighs beside its weights, per layer and once.
 _BYTES_PER_LAYER, _BYTES_ONCE = 90, 700
 _CODER_LOSS = 1.02
