@@ -20,7 +20,6 @@ from ..network import Network
 from ..repair.rebuild import rebuild
 from ..select import Option, select
 from ..sensitivity import Offer, Offers, measure_offers, proposals_of, worthwhile
-from ..step import channel_step
 
 FORMS: dict[str, Form] = {"lowrank": LOW_RANK, "tucker2": TUCKER2, "spatial": SPATIAL}
 
@@ -28,13 +27,13 @@ FORMS: dict[str, Form] = {"lowrank": LOW_RANK, "tucker2": TUCKER2, "spatial": SP
 class FactorizeOptions(PassOptions, frozen=True, kw_only=True):
     """`macs_ratio` of the network that shall be left, or `energy`: the share of each layer's output variance that must be kept.
 
-    `step` 0 = what this processor rewards.
+    Ranks are tried in multiples of `step`.
     """
 
     macs_ratio: float | None = None
     energy: float | None = None
     forms: tuple[Literal["lowrank", "tucker2", "spatial"], ...] = ("lowrank", "tucker2", "spatial")
-    step: int = 0
+    step: int = 8
 
     def __post_init__(self) -> None:
         if (self.macs_ratio is None) == (self.energy is None):
@@ -42,8 +41,8 @@ class FactorizeOptions(PassOptions, frozen=True, kw_only=True):
         for name, value in (("macs_ratio", self.macs_ratio), ("energy", self.energy)):
             if value is not None and not 0 < value < 1:
                 raise ValueError(f"{name} = {value} is out of range: 0 < {name} < 1")
-        if not 0 <= self.step <= 256:
-            raise ValueError(f"step = {self.step} is out of range 0..256")
+        if not 1 <= self.step <= 256:
+            raise ValueError(f"step = {self.step} is out of range 1..256")
 
 
 class Factorize:
@@ -61,7 +60,7 @@ class Factorize:
 
     def call(self, network: Network, options: FactorizeOptions, context: Context) -> PassResult:
         forms = [FORMS[name] for name in options.forms]
-        return factorize(network, forms, options.macs_ratio, options.energy, options.step or channel_step(), context)
+        return factorize(network, forms, options.macs_ratio, options.energy, options.step, context)
 
 
 def factorize(network: Network, forms: Sequence[Form], macs_ratio: float | None, energy: float | None, step: int, context: Context) -> PassResult:
