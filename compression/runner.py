@@ -23,7 +23,7 @@ from ..core.errors import Faulty, Rejected, Unfit
 from ..core.measurement import Latency
 from .account import Cost, cost_of
 from .activations import Engine
-from .base import Change, Context, PassResult, Progress, Stopwatch
+from .base import Change, Context, PassResult, Progress, Stopwatch, unchanged
 from .fidelity import Reference, record_reference
 from .network import Network
 from .recipe import Recipe, Step
@@ -149,7 +149,7 @@ def _run_step(network: Network, step: Step, context: Context, settings: Settings
         if broken is not None:
             raise Faulty("pass-broken", f"the pass {step.name} requires {trait}, but {broken}", "Report this with the model")
     before = cost_of(network.model)
-    result: PassResult = step.work.call(network, step.options, context)
+    result = _call(network, step, context)
     if not result.modified:
         return None, _report(step, result, "nothing", "; ".join(result.notes), started, before, before)
     made = Network(result.model)
@@ -160,6 +160,17 @@ def _run_step(network: Network, step: Step, context: Context, settings: Settings
     loss = _loss(step, before, after, race, network, result, context)
     report = _report(step, result, "kept" if loss is None else "undone", loss or "", started, before, after, race, repaired, unrepaired)
     return (result.model if loss is None else None), report
+
+
+def _call(network: Network, step: Step, context: Context) -> PassResult:
+    """What the pass makes; a goal that this model cannot reach is nothing done, with the reason."""
+    try:
+        result: PassResult = step.work.call(network, step.options, context)
+    except Rejected as error:
+        if error.code != "ratio-unreachable":
+            raise
+        return unchanged(network, f"{error.message}. {error.next_step}")
+    return result
 
 
 def _harm(reference: Reference | None, model: Any, context: Context) -> tuple[float | None, float | None]:

@@ -9,12 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
 from edgewright.compression.activations import Engine
 from edgewright.compression.base import Context
 from edgewright.compression.network import Network
 from edgewright.compression.samples import Batch, Samples
+from onnx import TensorProto, helper, numpy_helper
 
 Array = npt.NDArray[Any]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
-
 from edgewright.compression.coupling import couple
 from edgewright.compression.network import Network
 from edgewright.compression.surgery import cut_channels
+from onnx import numpy_helper
 
 
 def test_a_sum_ties_its_makers_and_what_passes_between(residual_model):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from edgewright.compression.activations import Engine, Positions, stream
 from edgewright.compression.network import Network
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def test_macs_and_parameters_are_those_of_the_formula(maker):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from edgewright.compression.recipe import load_recipe, named_recipe, recipe_names
 from edgewright.core.errors import Rejected
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from edgewright.compression.moments import Moments
 from edgewright.compression.network import Geometry, Layer
 from edgewright.compression.thinning import Reader

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from edgewright.compression.codec.container import decode_model, encode_model, serialized, write_coded, write_decoded
+from edgewright.compression.codec.tensors import code, decode
+from edgewright.core.errors import Rejected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import numpy_helper
-
-from edgewright.compression.codec.container import decode_model, encode_model, serialized, write_coded, write_decoded
-from edgewright.compression.codec.tensors import code, decode
-from edgewright.core.errors import Rejected
 
 
 @settings(max_examples=120)

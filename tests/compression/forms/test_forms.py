@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from edgewright.compression import forms
 from edgewright.compression.forms._base import form_macs
 from edgewright.compression.forms.sparse import halve

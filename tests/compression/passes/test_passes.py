@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-
 from edgewright.calibration.normalize import normalized_model
 from edgewright.compression import passes
 from edgewright.compression.network import Network
 from edgewright.compression.recipe import make_step
 from edgewright.compression.traits import broken_trait
-from edgewright.core.errors import EdgewrightError
+from edgewright.core.errors import Rejected
 from edgewright.core.plugins import plugin_names
 
 NAMES = plugin_names(passes)
@@ -57,9 +56,13 @@ def _holds(name, network, data, context, run_model, most_noise):
     before = network.model.SerializeToString(deterministic=True)
     try:
         result = step.work.call(network, step.options, context(data if step.work.needs_data else None))
-    except EdgewrightError as error:
-        assert error.code == "ratio-unreachable"
-        assert error.next_step
+    except Rejected as error:
+        refusal = error.reason
+    else:
+        refusal = None
+    if refusal is not None:
+        assert refusal.code == "ratio-unreachable"
+        assert refusal.next
         return
     assert network.model.SerializeToString(deterministic=True) == before
     if not result.modified:
@@ -89,7 +92,7 @@ def test_passes_hold_on_real_models(model_name, shared_data, samples, context, r
     assert broken_trait(folded, "folded") is None
     # Random inputs tell nothing of fidelity; that a pass ends in a model of the same outputs or in a reason, they do.
     for name in ("factorize", "fold_channels", "prune_channels"):
-        if model_name in {"cifar10_resnet20", "kws_dscnn", "mnist_opset8", "ultraface_rfb320_opset9"}:
+        if model_name in {"kws_dscnn", "mnist_opset8"}:
             _holds(name, folded, data, context, run_model, most_noise=float("inf"))
 
 
