@@ -98,6 +98,7 @@ def compress(
     reference = None if samples is None else record_reference(original, samples, engine, is_classifier=is_classifier)
     notes = [*normalized.notes, *_data_notes(samples)]
     network, reports = original, []
+    cost = cost_of(original.model)
     for index, step in enumerate(recipe.steps):
         start, share = index / len(recipe.steps), 1 / len(recipe.steps)
         context = Context(
@@ -108,9 +109,10 @@ def compress(
             settings.stopwatch,
             lambda done, note, start=start, share=share, name=step.name: progress(start + share * done, f"{name}: {note}"),  # type: ignore[misc]
         )
-        model, report = _run_step(network, step, context, settings, reference)
+        model, report = _run_step(network, cost, step, context, settings, reference)
         reports.append(report)
-        network = network if model is None else Network(model)
+        if model is not None:
+            network, cost = Network(model), report.after
     progress(1.0, "compressed")
     return Compressed(network.model, original, tuple(reports), tuple(notes), 0 if samples is None else samples.count)
 
@@ -141,14 +143,15 @@ def _data_notes(samples: Samples | None) -> list[str]:
     return notes
 
 
-def _run_step(network: Network, step: Step, context: Context, settings: Settings, reference: Reference | None) -> tuple[Any | None, PassReport]:
+def _run_step(
+    network: Network, before: Cost, step: Step, context: Context, settings: Settings, reference: Reference | None
+) -> tuple[Any | None, PassReport]:
     """The new model, or None when the pass did nothing or was undone."""
     started = time.monotonic()
     for trait in sorted(step.work.requires):
         broken = broken_trait(network, trait)
         if broken is not None:
             raise Faulty("pass-broken", f"the pass {step.name} requires {trait}, but {broken}", "Report this with the model")
-    before = cost_of(network.model)
     result = _call(network, step, context)
     if not result.modified:
         return None, _report(step, result, "nothing", "; ".join(result.notes), started, before, before)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,46 +23,58 @@ from .network import Layer, Network
 
 _DAMPING = 1e-3
 _MIN_SHARE = 0.125
+_LARGE = 1024
 Ints = npt.NDArray[np.intp]
 
 
 @dataclass(slots=True)
 class Reader:
-    """A dense layer that reads channels. `sensitivity` is the damage of the outputs per share of error."""
+    """A dense layer that reads channels. `sensitivity` is the damage of the outputs per share of error; `worth` weighs the layer's outputs."""
 
     layer: Layer
     weight: Doubles
-    inverse: Doubles
+    inverse: npt.NDArray[Any]
     power: float
+    worth: Doubles
     sensitivity: float = 1.0
 
     @classmethod
-    def of(cls, layer: Layer, weight: Doubles, normal: Normal) -> Reader:
-        """`weight` is out × fan-in; `normal` has the targets that it makes."""
-        ridge = _DAMPING * normal.scale
-        return cls(layer, weight.copy(), np.linalg.inv(normal.xx[0] + ridge * np.eye(weight.shape[1])), normal.power)
+    def of(cls, layer: Layer, weight: Doubles, normal: Normal, worth: Doubles | None = None) -> Reader:
+        """`weight` is out × fan-in; `normal` has the targets that it makes; `worth` None = all outputs are worth the same."""
+        damped = normal.xx[0].copy()
+        damped[np.diag_indices(len(damped))] += _DAMPING * normal.scale
+        inverse = np.linalg.inv(damped)
+        weights = np.ones(len(weight)) if worth is None else worth
+        power = max(float(normal.tt[0] @ weights), 1e-12)
+        return cls(layer, weight.copy(), inverse.astype(np.float32) if len(inverse) > _LARGE else inverse, power, weights)
 
     def part(self, channels: Ints) -> Reader:
         """The same equations as far as `channels` are concerned: what removing some of them costs needs no more."""
-        taps = self.layer.geometry.taps
-        columns = (channels[:, None] * taps + np.arange(taps)).ravel()
-        return Reader(self.layer, self.weight[:, columns].copy(), self.inverse[np.ix_(columns, columns)].copy(), self.power, self.sensitivity)
+        columns = self._columns(channels)
+        inverse = self.inverse[np.ix_(columns, columns)]
+        return Reader(self.layer, self.weight[:, columns].copy(), inverse, self.power, self.worth, self.sensitivity)
 
     def damages(self) -> Doubles:
         """The damage of removing each channel alone; zero for those that are gone."""
         taps = self.layer.geometry.taps
         channels = self.weight.shape[1] // taps
-        blocks = np.einsum("ctcs->cts", self.inverse.reshape(channels, taps, channels, taps))
-        columns = self.weight.reshape(-1, channels, taps).transpose(1, 2, 0)
+        blocks = np.einsum("ctcs->cts", self.inverse.reshape(channels, taps, channels, taps)).astype(np.float64)
+        columns = self._weighed().reshape(-1, channels, taps).transpose(1, 2, 0)
         alive = np.einsum("ctt->c", blocks) > 0
         damages = np.zeros(channels)
         damages[alive] = np.einsum("cto,cto->c", columns[alive], np.linalg.solve(blocks[alive], columns[alive]))
         return damages * (self.sensitivity / self.power)
 
+    def damage(self, channels: Ints) -> float:
+        """The damage of removing `channels` together."""
+        columns = self._columns(channels)
+        block = self.inverse[np.ix_(columns, columns)].astype(np.float64)
+        weight = self._weighed()[:, columns].T
+        return float(np.einsum("co,co->", weight, np.linalg.solve(block, weight))) * (self.sensitivity / self.power)
+
     def remove(self, channels: Ints) -> None:
         """Take `channels` out and make the others good for it."""
-        taps = self.layer.geometry.taps
-        columns = (channels[:, None] * taps + np.arange(taps)).ravel()
+        columns = self._columns(channels)
         rows = self.inverse[columns]
         factor = np.linalg.solve(rows[:, columns], rows)
         self.weight -= self.weight[:, columns] @ factor
@@ -69,6 +82,15 @@ class Reader:
         self.weight[:, columns] = 0
         self.inverse[columns] = 0
         self.inverse[:, columns] = 0
+
+    def _weighed(self) -> Doubles:
+        weighed: Doubles = self.weight * np.sqrt(self.worth)[:, None]
+        return weighed
+
+    def _columns(self, channels: Ints) -> Ints:
+        taps = self.layer.geometry.taps
+        columns: Ints = (channels[:, None] * taps + np.arange(taps)).ravel()
+        return columns
 
 
 @dataclass(slots=True)
@@ -125,27 +147,18 @@ class Thinning:
         return (damage / saved, group.makers, chosen) if saved > 0 else None
 
     def _cheapest_step(self, group: ChannelGroup, alive: Sequence[int], step: int) -> tuple[float, tuple[int, ...]]:
-        """Which `step` bundles to remove next, one after the other, and the damage of all."""
+        """Which `step` bundles to remove next, and the damage of all together."""
         index = {bundle: number for number, bundle in enumerate(alive)}
-        parts = []
+        found = []
         for reader in self.readers.values():
             ids = self.coupling.ids[reader.layer.source]
             positions = np.flatnonzero(np.isin(ids, alive))
             if len(positions):
-                parts.append((reader.part(positions), np.array([index[int(i)] for i in ids[positions]], np.intp)))
-        chosen: list[int] = []
-        total = 0.0
-        for _ in range(step):
-            damages = np.zeros(len(alive))
-            for part, owners in parts:
-                np.add.at(damages, owners, part.damages())
-            damages[[index[bundle] for bundle in chosen]] = np.inf
-            best = int(damages.argmin())
-            total += float(damages[best])
-            chosen.append(alive[best])
-            for part, owners in parts:
-                part.remove(np.flatnonzero(owners == best))
-        return total, tuple(sorted(chosen))
+                found.append((reader, positions, np.array([index[int(i)] for i in ids[positions]], np.intp)))
+        is_small = all(len(positions) * reader.layer.geometry.taps <= _LARGE for reader, positions, _ in found)
+        chosen = _one_by_one(found, len(alive), step) if is_small else _at_once(found, len(alive), step)
+        total = sum(reader.damage(positions[np.isin(owners, chosen)]) for reader, positions, owners in found)
+        return total, tuple(sorted(alive[number] for number in chosen))
 
     def _take(self, bundles: Sequence[int]) -> None:
         self.removed.update(bundles)
@@ -159,3 +172,30 @@ class Thinning:
         for group in self.coupling.groups:
             if touched.intersection(group.bundles):
                 self._steps.pop(group.makers, None)
+
+
+Found = Sequence[tuple[Reader, Ints, Ints]]
+
+
+def _one_by_one(found: Found, count: int, step: int) -> list[int]:
+    """The cheapest, then the cheapest of those that are left without it, and so on."""
+    parts = [(reader.part(positions), owners) for reader, positions, owners in found]
+    chosen: list[int] = []
+    for _ in range(step):
+        damages = np.zeros(count)
+        for part, owners in parts:
+            np.add.at(damages, owners, part.damages())
+        damages[chosen] = np.inf
+        best = int(damages.argmin())
+        chosen.append(best)
+        for part, owners in parts:
+            part.remove(np.flatnonzero(owners == best))
+    return chosen
+
+
+def _at_once(found: Found, count: int, step: int) -> list[int]:
+    """The cheapest ones each taken alone: for layers where one after the other would take minutes."""
+    damages = np.zeros(count)
+    for reader, positions, owners in found:
+        np.add.at(damages, owners, reader.damages()[positions])
+    return [int(number) for number in damages.argsort()[:step]]

@@ -19,7 +19,9 @@ import numpy.typing as npt
 
 Way = Literal["shared", "sparse", "half", "planes", "plain"]
 MAX_VALUES = 65536
-LEVEL = 19
+LEVEL, _FAST_LEVEL = 19, 3
+_NOISY_BYTES = 256 << 10
+_SAMPLE = 8192
 _LONG_GAP = 255
 Array = npt.NDArray[Any]
 
@@ -38,17 +40,21 @@ def code(value: Array) -> Coded:
     """The smallest coding of the elements of `value`, in order."""
     flat = np.ascontiguousarray(value).reshape(-1)
     bits = flat.view(f"u{flat.dtype.itemsize}")
-    plain = Coded(flat.dtype.str, flat.size, "plain", b"", (pack(flat.tobytes()),))
-    tried = [plain]
+    # Significands are noise to a compressor: where there are many, more effort finds nothing.
+    level = LEVEL if flat.nbytes < _NOISY_BYTES else _FAST_LEVEL
+    tried = []
     if flat.size > 16:
-        table, index = np.unique(bits, return_inverse=True)
-        if len(table) <= min(MAX_VALUES, flat.size // 2 + 1):
-            tried.append(_shared(flat, table, index))
-            tried += _sparse(flat, table, index)
+        if _may_share(bits):
+            table, index = np.unique(bits, return_inverse=True)
+            if len(table) <= min(MAX_VALUES, flat.size // 2 + 1):
+                tried.append(_shared(flat, table, index))
+                tried += _sparse(flat, table, index)
         if flat.dtype == np.float32 and _is_half(flat):
-            tried.append(Coded(flat.dtype.str, flat.size, "half", b"", (pack(_planes(flat.astype("<f2"))),)))
+            tried.append(Coded(flat.dtype.str, flat.size, "half", b"", (pack(_planes(flat.astype("<f2")), level),)))
         if flat.dtype.itemsize > 1:
-            tried.append(Coded(flat.dtype.str, flat.size, "planes", b"", (pack(_planes(flat)),)))
+            tried.append(Coded(flat.dtype.str, flat.size, "planes", b"", (pack(_planes(flat), level),)))
+    if not tried or flat.nbytes < _NOISY_BYTES:
+        tried.append(Coded(flat.dtype.str, flat.size, "plain", b"", (pack(flat.tobytes(), level),)))
     return min(tried, key=_stored_bytes)
 
 
@@ -71,6 +77,12 @@ def decode(coded: Coded) -> Array:
     if coded.way == "half":
         return _from_planes(data, np.dtype("<f2")).astype(dtype)
     return _from_planes(data, dtype)
+
+
+def _may_share(bits: Array) -> bool:
+    """Whether a sample of the elements repeats itself enough to look at all of them."""
+    sample = bits[:: max(1, len(bits) // _SAMPLE)]
+    return len(np.unique(sample)) <= 0.75 * len(sample) or len(bits) < _SAMPLE
 
 
 def _shared(flat: Array, table: Array, index: Array) -> Coded:
@@ -152,10 +164,10 @@ def _from_planes(data: bytes, dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(planes.T).reshape(-1).view(dtype)
 
 
-def pack(data: bytes) -> bytes:
+def pack(data: bytes, level: int = LEVEL) -> bytes:
     import zstandard
 
-    return zstandard.ZstdCompressor(level=LEVEL, write_checksum=False, write_content_size=False).compress(data)
+    return zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=False).compress(data)
 
 
 def unpack(data: bytes, size: int) -> bytes:

@@ -7,6 +7,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...core.errors import Rejected
 from ..activations import Frontier
 from ..base import MAX_SENSITIVITY_SAMPLES, Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
@@ -97,7 +99,7 @@ def _readers(network: Network, context: Context) -> dict[str, Reader]:
         weight = matrix_of(network, layer)
         normal = Normal.of_weights(source.with_prior(weight), weight)
         reader = Reader.of(layer, weight[0], normal)
-        probe = Reader(layer, reader.weight.copy(), reader.inverse.copy(), reader.power)
+        probe = replace(reader, weight=reader.weight.copy(), inverse=reader.inverse.copy())
         channels = layer.geometry.channels_in
         if channels > 1:
             probe.remove(probe.damages().argsort()[: max(1, int(channels * _PROBE_SHARE))])
