@@ -22,7 +22,9 @@ from .samples import Samples
 Trait = Literal["folded", "shared-weights", "sparse-2-4"]
 Gain = Literal["none", "time", "size"]
 Progress = Callable[[float, str], None]
-MAX_SENSITIVITY_SAMPLES = 32
+# Sensitivities are averages of small numbers: few samples tell them, and each costs a run of the whole network per layer.
+MIN_PROBED, MAX_PROBED = 8, 32
+_PROBED_MACS = 16e9
 
 
 class PassOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -52,6 +54,10 @@ class Context:
         """The samples of a pass whose `needs_data` the runner has checked."""
         assert self.samples is not None
         return self.samples
+
+    def probes(self, network: Network) -> Samples:
+        """The few samples that sensitivities are measured on: fewer of a larger network."""
+        return self.data().first(int(min(max(_PROBED_MACS / max(network.macs, 1), MIN_PROBED), MAX_PROBED)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from ...core.errors import Rejected
-from ..base import MAX_SENSITIVITY_SAMPLES, Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
+from ..base import Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
 from ..fidelity import record_reference
 from ..forms._base import Form
 from ..forms.lowrank import FORM as LOW_RANK
@@ -68,7 +68,7 @@ def factorize(network: Network, forms: Sequence[Form], macs_ratio: float | None,
     samples = context.data()
     if not any(proposals_of(forms, layer, step) for layer in network.layers):
         return unchanged(network, "no layer can be written smaller: each is too narrow, grouped, or has no known shape")
-    few = samples.first(MAX_SENSITIVITY_SAMPLES)
+    few = context.probes(network)
     reference = record_reference(network, few, context.engine, is_classifier=context.is_classifier)
     every = measure_offers(
         network,

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ...core.errors import Rejected
 from ..activations import Frontier
-from ..base import MAX_SENSITIVITY_SAMPLES, Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
+from ..base import Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
 from ..coupling import couple
 from ..fidelity import record_reference
 from ..moments import Normal
@@ -87,7 +87,7 @@ class PruneChannels:
 
 def _readers(network: Network, context: Context) -> dict[str, Reader]:
     samples = context.data()
-    few = samples.first(MAX_SENSITIVITY_SAMPLES)
+    few = context.probes(network)
     reference = record_reference(network, few, context.engine, is_classifier=context.is_classifier)
     layers = [layer for layer in network.layers if layer.geometry.groups == 1]
     frontier = Frontier(network.model, samples, context.engine)

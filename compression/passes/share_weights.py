@@ -12,7 +12,7 @@ import numpy as np
 from onnx import numpy_helper
 
 from ...core.errors import Rejected
-from ..base import MAX_SENSITIVITY_SAMPLES, Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
+from ..base import Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
 from ..fidelity import record_reference
 from ..forms._base import Form, Rank
 from ..forms.shared import FORM
@@ -54,7 +54,7 @@ class ShareWeights:
         if not any(_proposals(layer) for layer in network.layers):
             return unchanged(network, "no layer has enough weights to share them")
         samples = context.data()
-        few = samples.first(MAX_SENSITIVITY_SAMPLES)
+        few = context.probes(network)
         reference = record_reference(network, few, context.engine, is_classifier=context.is_classifier)
         offers = measure_offers(network, _proposals, samples, reference, context.engine, lambda share, note: context.progress(0.5 * share, note))
         limit = 4 * network.params / options.ratio - _overhead(network)
