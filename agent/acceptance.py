@@ -12,6 +12,7 @@ from .config import AgentConfig
 from .downloads import artifacts
 from .store import Store
 
+MODEL_SUFFIXES = (".onnx", ".ewz")
 BUILD_FACTOR = 2  # engines and the calibrated model beside the download
 
 
@@ -22,8 +23,8 @@ def check_order(order: Order, config: AgentConfig, store: Store) -> None:
         Rejected: ``model-unsupported``, ``budget-bad-value``, ``deployment-too-large``.
         Unfit: ``disk-full``.
     """
-    if not order.model_file.endswith(".onnx"):
-        raise Rejected("model-unsupported", f"{order.model_file} is not an ONNX model", "Send a file that ends in .onnx")
+    if not order.model_file.endswith(MODEL_SUFFIXES):
+        raise Rejected("model-unsupported", f"{order.model_file} is not an ONNX model", "Send a file that ends in .onnx, or a coded one in .ewz")
     check_budget(order.budget)
     size_bytes = sum(artifact.size_bytes for artifact in artifacts(order))
     limit = config.limits.max_deployment_bytes

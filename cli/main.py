@@ -18,6 +18,7 @@ TRACEBACK_VARIABLE = "EDGEWRIGHT_TRACEBACK"
 COMMANDS = {
     "optimize": "optimize:optimize",
     "calibrate": "calibrate:calibrate",
+    "compress": "compress:compress",
     "build": "build:build",
     "bench": "bench:bench",
     "power": "power:power",

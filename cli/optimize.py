@@ -30,7 +30,7 @@ from .output import (
 @calibration_option
 @evaluation_option
 @out_option
-@click.option("--recipe", default="auto", show_default=True, help="auto, int8 or none.")
+@click.option("--recipe", default="auto", show_default=True, help="auto, none, int8, small, fast, balanced, or a .toml file.")
 @click.option("--budget", "budget_file", type=existing_path, help="TOML file with the limits that a candidate must meet.")
 @backend_option
 @threads_option
@@ -65,7 +65,8 @@ def optimize(
             calibration=None if calibration is None else str(calibration.resolve()),
             evaluation=None if evaluation is None else str(evaluation.resolve()),
             out=str(folder),
-            recipe=recipe,
+            recipe=Path(recipe).stem if recipe.endswith(".toml") else recipe,
+            recipe_file=str(Path(recipe).resolve()) if recipe.endswith(".toml") else None,
             budget=budget,
             backend=backend,
             threads=threads,

@@ -21,26 +21,27 @@ from ..core.tensors import TensorSpec
 from .blobs import BlobStore
 from .external_data import external_files
 
-MODEL_NAME = "model.onnx"
+MODEL_NAME, CODED_NAME = "model.onnx", "model.ewz"
 CARD_NAME = "model.toml"
 DATASET_NAME = "samples.npz"
 _PLAIN = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,127}")
 
 
 def pack_model(store: BlobStore, model: Path) -> Artifact:
-    """The model as ``model.onnx``, its card, and external data beside it under the names that the model uses.
+    """The model as ``model.onnx``, or a coded one as ``model.ewz``, its card, and external data beside it under the names that the model uses.
 
     Raises:
         Rejected: ``model-missing``, ``file-unreadable``, ``external-data-name``, ``card-…``.
     """
     if not model.is_file():
         raise Rejected("model-missing", f"there is no model at {model}", "Give the path of an .onnx file")
-    files = {MODEL_NAME: model}
+    is_coded = model.suffix == ".ewz"
+    files = {CODED_NAME if is_coded else MODEL_NAME: model}
     card = model.with_suffix(".toml")
     if card.is_file():
         card_beside(model)  # a card that cannot be read is refused here, not on a thousand devices
         files[CARD_NAME] = card
-    for name in external_files(model):
+    for name in () if is_coded else external_files(model):
         if not _PLAIN.fullmatch(name) or name in files:
             raise Rejected("external-data-name", f"the model's external data {name!r} cannot be sent", "Save it under a name of [a-z0-9._-]")
         files[name] = model.parent / name

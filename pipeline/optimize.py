@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from ..calibration.calibrate import Calibration, CalibrationOptions, calibrate
 from ..calibration.ranges import MethodName
+from ..compression.recipe import Recipe, named_recipe, recipe_from_toml
 from ..core.dataset import Dataset
 from ..core.errors import Rejected, Unfit
 from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
 from .build import Built, build_engine, build_options, finish_engine, unfinished
 from .choose import choose
+from .compress import compress_subject, write_result
+from .decode import runnable_model
 from .logits import with_logits
 from .measure import first_feeds, measure_fidelity, measure_timing
-from .request import RECIPES, OptimizeRequest, OptimizeResult
+from .request import OptimizeRequest, OptimizeResult
 from .subject import Subject, batch_for, open_subject
 
 Progress = Callable[[float, str], None]
@@ -38,7 +42,7 @@ class _Run:
 
     def part(self, start: float, stop: float) -> Progress:
         """Progress of one stage, as a share of the whole."""
-        return lambda share, note: self.progress(start + (stop - start) * share, note)
+        return _part(self.progress, start, stop)
 
 
 def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) -> OptimizeResult:
@@ -48,21 +52,24 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
         Rejected: the model, its data or the request is at fault.
         Unfit: this device cannot, or ``cancelled``.
     """
+    with runnable_model(Path(request.model), Path(request.out)) as model:
+        return _optimize(_Run(request, progress, cancel), _recipe(request), model)
+
+
+def _optimize(run: _Run, recipe: Recipe, model: Path) -> OptimizeResult:
     started = time.monotonic()
-    run = _Run(request, progress, cancel)
-    out = Path(request.out)
-    wants_int8 = _wants_int8(request)
+    request, out = run.request, Path(run.request.out)
     backend, _ = usable_backend(request.backend)
-    subject = open_subject(Path(request.model))
+    subject = open_subject(model)
     calibration_set = _dataset(subject, request.calibration)
     evaluation_set = _dataset(subject, request.evaluation)
 
     baseline = _build_baseline(run, subject, backend, out)
     built = [baseline]
-    if wants_int8:
-        int8 = _build_int8(run, subject, backend, calibration_set, out)
-        if int8 is not None:
-            built.append(int8)
+    if recipe.quantizes:
+        built += _build_int8(run, subject, backend, calibration_set, INT8, run.part(0.05, 0.3 if recipe.steps else 0.55))
+    if recipe.steps:
+        built += _build_compressed(run, subject, recipe, backend, calibration_set)
     candidates = _measure(run, subject, built, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
     choice = choose(candidates, request.budget)
     for entry, candidate in zip(built, candidates, strict=True):
@@ -73,7 +80,7 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
             model_version=request.model_version,
             candidate=candidate,
         )
-    progress(1.0, "gated")
+    run.progress(1.0, "gated")
     return OptimizeResult(
         chosen=choice.candidate,
         baseline=candidates[0],
@@ -86,14 +93,17 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
     )
 
 
-def _wants_int8(request: OptimizeRequest) -> bool:
-    if request.recipe not in RECIPES:
-        raise Rejected("recipe-unknown", f"there is no recipe {request.recipe!r}", f"Use one of: {', '.join(RECIPES)}")
-    if request.recipe == "none":
-        return False
-    if request.calibration is None:
+def _recipe(request: OptimizeRequest) -> Recipe:
+    """The recipe, held against the data; ``auto`` is INT8.
+
+    Raises:
+        Rejected: ``recipe-…`` or ``calibration-missing``.
+    """
+    name = "int8" if request.recipe == "auto" else request.recipe
+    recipe = named_recipe(name) if request.recipe_file is None else recipe_from_toml(Path(request.recipe_file))
+    if request.calibration is None and (recipe.quantizes or recipe.needs_data):
         raise Rejected("calibration-missing", f"the recipe {request.recipe} needs calibration data", "Give some, or use recipe none")
-    return True
+    return recipe
 
 
 def _dataset(subject: Subject, path: str | None) -> Dataset | None:
@@ -105,21 +115,51 @@ def _build_baseline(run: _Run, subject: Subject, backend: str, out: Path) -> Bui
     return build_engine(BASELINE, backend, subject.path, subject, out, options, progress=run.part(0.0, 0.05))
 
 
-def _build_int8(run: _Run, subject: Subject, backend: str, data: Dataset | None, out: Path) -> Built | None:
-    """The INT8 engine, or None with a note when this model has nothing to quantise."""
+def _build_int8(run: _Run, subject: Subject, backend: str, data: Dataset | None, name: str, progress: Progress) -> list[Built]:
+    """The INT8 engine of the model at `subject.path`, or nothing with a note when it has nothing to quantise."""
     assert data is not None
+    out = Path(run.request.out)
     try:
         with unfinished(out, "calibration") as work:
-            calibration = run_calibration(run.request, subject, data, work, run.part(0.05, 0.5), run.cancel)
+            calibration = run_calibration(run.request, subject, data, work, _part(progress, 0.0, 0.9), run.cancel)
             run.notes += [*calibration.warnings, *(f"{entry.node} ({entry.op}) stays in float: {entry.reason}" for entry in calibration.skipped)]
             options = build_options(subject, precision="int8", threads=run.request.threads, batch=run.request.batch)
             source, table = calibration.onnxruntime, calibration.table
-            return build_engine(INT8, backend, source, subject, out, options, table=table, progress=run.part(0.5, 0.55))
+            return [build_engine(name, backend, source, subject, out, options, table=table, progress=_part(progress, 0.9, 1.0))]
     except Rejected as error:
         if error.code != "nothing-to-quantise":
             raise
         run.notes.append(error.message)
-        return None
+        return []
+
+
+def _build_compressed(run: _Run, subject: Subject, recipe: Recipe, backend: str, data: Dataset | None) -> list[Built]:
+    """Engines of the compressed model, in float and, where the recipe quantises, in INT8; nothing with notes when no pass gained anything."""
+    out, part = Path(run.request.out), run.part(0.3, 0.55)
+    result = compress_subject(
+        subject, recipe, data, repair=run.request.repair, threads=run.request.threads, progress=_part(part, 0.0, 0.7), cancel=run.cancel
+    )
+    for report in result.passes:
+        run.notes += [f"{report.name} {'did nothing' if report.outcome == 'nothing' else 'was undone'}: {report.reason}"] if report.reason else []
+    run.notes += result.notes
+    if not result.changed:
+        return []
+    with unfinished(out, "compressed") as work:
+        target = work / "model.onnx"
+        write_result(result.model, subject.path, target, changed=True)
+        card = subject.path.with_suffix(".toml")
+        if card.is_file():
+            shutil.copyfile(card, target.with_suffix(".toml"))
+        smaller = replace(subject, path=target)
+        options = build_options(smaller, precision="fp32", threads=run.request.threads, batch=run.request.batch)
+        built = [build_engine(recipe.name, backend, target, smaller, out, options, progress=_part(part, 0.7, 0.75))]
+        if recipe.quantizes:
+            built += _build_int8(run, smaller, backend, data, f"{recipe.name}-{INT8}", _part(part, 0.75, 1.0))
+    return built
+
+
+def _part(progress: Progress, start: float, stop: float) -> Progress:
+    return lambda share, note: progress(start + (stop - start) * share, note)
 
 
 def run_calibration(request: OptimizeRequest, subject: Subject, data: Dataset, out: Path, progress: Progress, cancel: Cancel) -> Calibration:

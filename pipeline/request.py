@@ -11,13 +11,12 @@ from ..core.errors import Reason
 from ..core.measurement import Candidate
 from ..core.profile import ProfileOrder
 
-RECIPES = ("auto", "int8", "none")
-
 
 class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model, its data, and what its owner allows. Paths are absolute; `out` is an existing, empty folder.
 
-    `model_name`, `deployment` and `model_version` go into the manifests.
+    `model` may be coded (``.ewz``). `recipe` is a name: ``auto`` or one that ships with the program; `recipe_file` a recipe of the caller's own,
+    which never comes from the wire. `model_name`, `deployment` and `model_version` go into the manifests.
     """
 
     model: str
@@ -25,6 +24,7 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     evaluation: str | None
     out: str
     recipe: str = "auto"
+    recipe_file: str | None = None
     method: str = "auto"
     repair: bool = True
     budget: Budget = Budget()

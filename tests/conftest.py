@@ -71,6 +71,13 @@ def tiny_classifier(models: ModuleType, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def wide_classifier(models: ModuleType, tmp_path: Path) -> Path:
+    """A classifier with enough weights to be compressed; `tiny_samples` fit it."""
+    path: Path = models.save(models.wide_classifier(), tmp_path / "wide" / "wide.onnx", models.ARRAY_CARD)
+    return path
+
+
+@pytest.fixture
 def tiny_samples(models: ModuleType, tmp_path: Path) -> Path:
     """Forty unlabelled samples for `tiny_classifier`."""
     path: Path = models.save_samples(tmp_path / "samples.npz")

@@ -42,6 +42,12 @@ def test_what_fits_is_taken(device: Any) -> None:
     check_order(device.order(), device.config, device.store)
 
 
+def test_a_coded_model_is_taken(device: Any) -> None:
+    order = device.order()
+    files = {"model.ewz": order.model.files[order.model_file]}
+    check_order(msgspec.structs.replace(order, model_file="model.ewz", model=Artifact(files)), device.config, device.store)
+
+
 def test_a_model_that_is_not_onnx_is_refused(device: Any) -> None:
     order = msgspec.structs.replace(device.order(), model_file="model.pt")
     with pytest.raises(Rejected) as caught:

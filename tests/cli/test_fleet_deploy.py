@@ -97,6 +97,21 @@ def test_a_model_is_ordered_with_everything_that_was_said(
     assert list(order.calibration.files) == ["samples.npz"]
 
 
+def test_a_coded_model_travels_smaller_and_is_the_same_model(
+    edgewright: Run, fleet: Path, database: Database, wide_classifier: Path, tmp_path: Path
+) -> None:
+    from edgewright.compression.codec.container import write_decoded
+
+    edgewright("fleet", "deploy", wide_classifier, "--state", fleet, "--codec", "ewz", "--json")
+    order = goals(database)["board-1"].models["wide"]
+    blob = order.model.files[order.model_file]
+    write_decoded(FleetPaths(fleet).blobs / blob.digest, tmp_path / "back.onnx")
+
+    assert (order.model_file, sorted(order.model.files)) == ("model.ewz", ["model.ewz", "model.toml"])
+    assert blob.size_bytes < wide_classifier.stat().st_size
+    assert (tmp_path / "back.onnx").read_bytes() == wide_classifier.read_bytes()
+
+
 def test_without_options_the_file_names_the_model_and_its_digest_the_version(
     edgewright: Run, fleet: Path, tiny_classifier: Path, tmp_path: Path
 ) -> None:

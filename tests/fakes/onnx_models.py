@@ -55,6 +55,27 @@ def model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
+def wide_classifier(seed: int = 2) -> Any:
+    """3x8x8 → 4 classes with twenty thousand weights: enough to be worth compressing."""
+    random = np.random.default_rng(seed)
+
+    def weight(*shape: int) -> Array:
+        fan_in = int(np.prod(shape[1:]))
+        return (random.standard_normal(shape) * (0.9 ** np.arange(shape[0]))[(..., *[None] * (len(shape) - 1))] / fan_in**0.5).astype(np.float32)
+
+    nodes = [
+        node("Conv", ["input", "w1"], ["c1"], pads=[1, 1, 1, 1]),
+        node("Relu", ["c1"], ["r1"]),
+        node("Conv", ["r1", "w2"], ["c2"], pads=[1, 1, 1, 1]),
+        node("Relu", ["c2"], ["r2"]),
+        node("GlobalAveragePool", ["r2"], ["g"]),
+        node("Flatten", ["g"], ["f"]),
+        node("Gemm", ["f", "w3"], ["logits"], transB=1),
+    ]
+    weights = {"w1": weight(32, 3, 3, 3), "w2": weight(64, 32, 3, 3), "w3": weight(4, 64)}
+    return model(nodes, {"input": ["N", 3, 8, 8]}, {"logits": ["N", 4]}, weights)
+
+
 def classifier(*, batch: int | str = "N", softmax: bool = False, seed: int = 1) -> Any:
     """3x8x8 → 4 classes: convolution with Relu, pooling, depthwise with Clip, a residual addition, global pooling, Gemm."""
     random = np.random.default_rng(seed)

@@ -161,3 +161,47 @@ def test_the_null_backend_goes_through_every_stage(run, monkeypatch):
 
     assert {candidate.backend for candidate in result.candidates} == {"null"}
     assert result.candidates[0].conditions.provider == "null"
+
+
+def test_a_recipe_with_passes_adds_candidates_of_the_compressed_model(run, wide_classifier, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('quantize = true\n[[passes]]\nname = "fold"\n[[passes]]\nname = "share_weights"\nratio = 4.0\n')
+
+    result = run(recipe="mine", recipe_file=str(recipe), model=str(wide_classifier))
+
+    assert [candidate.name for candidate in result.candidates] == ["fp32", "int8", "mine", "mine-int8"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fp32", "int8", "mine", "mine-int8"]
+    assert all(verify_manifest(tmp_path / "out" / candidate.name) for candidate in result.candidates)
+    assert result.candidates[2].fidelity.sqnr_db > 10
+
+
+def test_a_coded_model_is_decoded_before_anything_else(run, tiny_classifier, tmp_path):
+    from edgewright.compression.codec.container import write_coded
+
+    write_coded(tiny_classifier, tmp_path / "model.ewz")
+
+    plain, coded = run(recipe="none", calibration=None), run(recipe="none", calibration=None, model=str(tmp_path / "model.ewz"), out=_new(tmp_path))
+
+    assert coded.verdict == "accepted"
+    assert coded.verdict == plain.verdict
+    assert coded.baseline.size_bytes > 0
+    assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["fp32"]
+
+
+def _new(folder):
+    (folder / "again").mkdir()
+    return str(folder / "again")
+
+
+def test_a_recipe_that_needs_samples_is_refused_without_any(run):
+    with pytest.raises(Rejected) as refused:
+        run(recipe="small", calibration=None)
+
+    assert refused.value.code == "calibration-missing"
+
+
+def test_a_recipe_that_gains_nothing_adds_no_candidate_and_says_why(run):
+    result = run(recipe="small")
+
+    assert [candidate.name for candidate in result.candidates] == ["fp32", "small"]
+    assert any(note.startswith("share_weights did nothing: 8 times smaller cannot be reached") for note in result.notes)

@@ -1,0 +1,144 @@
+"""Streaming normal equations of one layer: what least squares needs to know of the data, in memory bounded by the layer.
+
+For rows x (inputs) and t (targets), per group of a convolution:
+
+    XX = Σ (x − x̄)(x − x̄)ᵀ / n      XT = Σ (x − x̄)(t − t̄)ᵀ / n      TT = Σ (t − t̄)² / n
+
+Weights W minimise Σ ‖t − W x − b‖² + λ·τ·‖W − W₀‖², with τ the mean of XX's diagonal: with few samples or dead channels the solution stays
+at the old weights W₀ where the data say nothing. The bias follows from the means: b = t̄ − W x̄.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from .network import Floats
+
+Doubles = npt.NDArray[np.float64]
+STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# Above this the factorisations of one layer take seconds each: fewer strengths are tried.
+_LARGE = 1500
+
+
+@dataclass(slots=True)
+class Moments:
+    """Sums over rows. Group is the first axis of every array."""
+
+    count: int = 0
+    x: Doubles = field(default_factory=lambda: np.zeros(0))
+    t: Doubles = field(default_factory=lambda: np.zeros(0))
+    xx: Doubles = field(default_factory=lambda: np.zeros(0))
+    xt: Doubles = field(default_factory=lambda: np.zeros(0))
+    tt: Doubles = field(default_factory=lambda: np.zeros(0))
+
+    def add(self, x: Floats, t: Floats) -> None:
+        """`x` rows × groups × fan-in, `t` rows × channels."""
+        groups = x.shape[1]
+        xs = np.ascontiguousarray(x.transpose(1, 0, 2))
+        ts = np.ascontiguousarray(t.reshape(len(t), groups, -1).transpose(1, 0, 2))
+        sums = (
+            xs.sum(1, dtype=np.float64),
+            ts.sum(1, dtype=np.float64),
+            np.asarray(xs.transpose(0, 2, 1) @ xs, np.float64),
+            np.asarray(xs.transpose(0, 2, 1) @ ts, np.float64),
+            np.square(ts).sum(1, dtype=np.float64),
+        )
+        if self.count == 0:
+            self.x, self.t, self.xx, self.xt, self.tt = sums
+        else:
+            self.x += sums[0]
+            self.t += sums[1]
+            self.xx += sums[2]
+            self.xt += sums[3]
+            self.tt += sums[4]
+        self.count += len(x)
+
+    def plus(self, other: Moments) -> Moments:
+        if self.count == 0 or other.count == 0:
+            return self if other.count == 0 else other
+        return Moments(self.count + other.count, self.x + other.x, self.t + other.t, self.xx + other.xx, self.xt + other.xt, self.tt + other.tt)
+
+    def normal(self) -> Normal:
+        """The centred equations."""
+        n = self.count
+        mean_x, mean_t = self.x / n, self.t / n
+        xx = self.xx / n - mean_x[:, :, None] * mean_x[:, None, :]
+        xt = self.xt / n - mean_x[:, :, None] * mean_t[:, None, :]
+        tt = np.maximum(self.tt / n - mean_t**2, 0.0)
+        return Normal(mean_x, mean_t, xx, xt, tt, n)
+
+
+@dataclass(frozen=True, slots=True)
+class Normal:
+    """Centred normal equations; arrays as in `Moments`, per row."""
+
+    mean_x: Doubles
+    mean_t: Doubles
+    xx: Doubles
+    xt: Doubles
+    tt: Doubles
+    count: int
+
+    @property
+    def scale(self) -> float:
+        """τ: the mean variance of an input; never zero."""
+        return max(float(np.diagonal(self.xx, axis1=1, axis2=2).mean()), 1e-12)
+
+    @property
+    def power(self) -> float:
+        """Σ var(t): what an error is compared with; never zero."""
+        return max(float(self.tt.sum()), 1e-12)
+
+    def with_prior(self, prior: Doubles) -> Normal:
+        """The equations with as many imagined rows as there are inputs, white, whose targets `prior` makes.
+
+        Where rows are fewer than inputs, covariances alone would promise that anything can be made good.
+        """
+        groups, width = self.xx.shape[:2]
+        share = width / max(self.count, 1)
+        level = share * np.maximum(np.trace(self.xx, axis1=1, axis2=2) / width, 1e-9 * self.scale)
+        return Normal(
+            self.mean_x,
+            self.mean_t,
+            self.xx + level[:, None, None] * np.eye(width),
+            self.xt + level[:, None, None] * prior.transpose(0, 2, 1) if self.xt.shape[2] else self.xt,
+            self.tt + level[:, None] * np.square(prior).sum(2) if self.tt.shape[1] else np.zeros((groups, 0)),
+            self.count,
+        )
+
+    def solve(self, prior: Doubles, strength: float) -> Doubles:
+        """W (groups × out × fan-in) that minimises the error, held to `prior` with `strength`."""
+        ridge = strength * self.scale
+        left = self.xx + ridge * np.eye(self.xx.shape[1])
+        right = self.xt + ridge * prior.transpose(0, 2, 1)
+        solved: Doubles = np.linalg.solve(left, right).transpose(0, 2, 1)
+        return solved
+
+    def error(self, weight: Doubles) -> float:
+        """Mean squared error of `weight` with its best bias, as a share of `power`."""
+        along = np.einsum("gdo,god->", self.xt, weight)
+        quadratic = np.einsum("god,god->", weight @ self.xx, weight)
+        return float(max(self.tt.sum() - 2 * along + quadratic, 0.0)) / self.power
+
+    def bias(self, weight: Doubles) -> Doubles:
+        """The bias that goes with `weight`, all channels in order."""
+        return np.asarray((self.mean_t - np.einsum("god,gd->go", weight, self.mean_x)).reshape(-1))
+
+    @staticmethod
+    def of_weights(source: Normal, weight: Doubles) -> Normal:
+        """The equations of the same inputs with the targets that `weight` makes of them."""
+        xt = source.xx @ weight.transpose(0, 2, 1)
+        tt = np.maximum(np.einsum("god,gdo->go", weight, xt), 0.0)
+        mean_t = np.einsum("god,gd->go", weight, source.mean_x)
+        return Normal(source.mean_x, mean_t, source.xx, xt, tt, source.count)
+
+
+def best_strength(fit: Normal, held_out: Normal, prior: Doubles) -> float:
+    """The λ whose solution on `fit` errs least on `held_out`; infinity when the old weights do."""
+    strengths = STRENGTHS[1:4] if fit.xx.shape[1] > _LARGE else STRENGTHS
+    errors = {strength: held_out.error(fit.solve(prior, strength)) for strength in strengths}
+    best = min(errors, key=errors.__getitem__)
+    return best if errors[best] < held_out.error(prior) else float("inf")

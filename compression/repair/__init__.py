@@ -1,0 +1,1 @@
+"""Least squares towards the original's recorded activations, layer by layer: what repairs a compressed network without labels or gradients."""
