@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,8 @@ def test_people_read_three_lines(edgewright, models, tiny_classifier, tiny_sampl
 
     assert ran.status == 0
     lines = ran.out.splitlines()
-    # Whether the last layer stays in float is measured on this machine.
-    assert lines[0].startswith(("5 layers quantised from 40 samples", "4 layers quantised from 40 samples"))
+    # Which of the network's ends stay in float is measured on this machine.
+    assert re.match(r"[3-5] layers quantised from 40 samples in ", lines[0])
     assert "on 20 evaluation samples" in lines[1]
     assert lines[-1] == str(tmp_path / "out" / "model.int8.onnx")
 
