@@ -7,39 +7,56 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from ..core.card import ModelCard
 from ..core.dataset import Dataset
 from ..core.digest import digest_of_file
 from ..core.errors import Rejected
 from ..core.files import write_atomic
-from .bias import channel_axes, corrected_weights
+from ..engines.base import Tensors
+from ..engines.feeds import cast_feeds, filled_feeds, fixed_batch
+from ..engines.model import input_specs
 from .collect import Observed, Watch, observe
 from .dialects import onnxruntime_dialect
 from .graph import Graph
+from .keep import KeptSamples
+from .memory import give_memory_back
 from .normalize import normalized_model
+from .placement import float_ends
 from .plan import Plan, Skipped, plan_for_onnxruntime
-from .ranges import METHODS, NEEDS_HISTOGRAM
+from .ranges import METHODS, NEEDS_HISTOGRAM, MethodName
+from .repair import Repair, RepairOptions
 from .table import Range, RangeTable
-from .writer import QdqWriter
+from .writer import QdqWriter, WeightCodes
 
-MethodName = Literal["auto", "percentile", "entropy", "mse", "minmax"]
 Progress = Callable[[float, str], None]
 TABLE_NAME = "ranges.json"
 MODEL_NAME = "model.int8.onnx"
+KEPT_BYTES = 80 << 20
+MAX_KEPT, MIN_KEPT = 256, 32
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
-    """How to calibrate. `repair` corrects biases; `threads` 0 = all cores; `batch` is used where the model leaves it free."""
+    """How to calibrate. `threads` 0 = all cores; `batch` is used where the model leaves it free."""
 
     method: MethodName = "auto"
     repair: bool = True
     threads: int = 0
     batch: int = 1
+    repairs: RepairOptions = field(default_factory=RepairOptions)
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """How long each part took: reading the model, observing, repairing, writing and verifying."""
+
+    read_s: float
+    observe_s: float
+    repair_s: float
+    write_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +70,7 @@ class Calibration:
     method: str
     images: int
     seconds: float
+    phases: Phases
     quantized: int
     skipped: tuple[Skipped, ...]
     warnings: tuple[str, ...]
@@ -76,9 +94,10 @@ def calibrate(
     """
     started = time.monotonic()
     del card
-    method = "percentile" if options.method == "auto" else options.method
+    method = options.method
     if method not in METHODS:
-        raise Rejected("method-unknown", f"there is no calibration method {method!r}", f"Use one of: auto, {', '.join(METHODS)}")
+        raise Rejected("method-unknown", f"there is no calibration method {method!r}", f"Use one of: {', '.join(METHODS)}")
+    give_memory_back()
     progress(0.0, "reading the model")
     normalized = normalized_model(model)
     graph = Graph(normalized.model)
@@ -86,22 +105,46 @@ def calibrate(
     if not plan.layers:
         reasons = "; ".join(sorted({entry.reason for entry in plan.skipped})) or "it has no Conv, Gemm or MatMul"
         raise Rejected("nothing-to-quantise", f"no layer of {model.name} can be quantised: {reasons}", "Deploy it with recipe = none")
-    observed = observe(
-        normalized.model,
-        Watch(plan.observed, method in NEEDS_HISTOGRAM, channel_axes(plan) if options.repair else {}),
-        dataset,
-        threads=options.threads,
-        batch=options.batch,
-        progress=lambda share: progress(0.05 + 0.85 * share, f"observed {int(share * dataset.samples)} of {dataset.samples} samples"),
-        cancel=cancel,
-    )
-    table = _table(digest_of_file(model), plan, observed, method)
+    dialect = onnxruntime_dialect()
+    feeds = _first_feeds(graph, dataset)
+    if options.repair and options.repairs.ends:
+        plan = plan_for_onnxruntime(graph, float_ends(graph, plan, dialect, feeds))
+    with KeptSamples(out, kept_samples(feeds)) as kept:
+        read = time.monotonic()
+        watch = Watch(plan.observed, method in NEEDS_HISTOGRAM, method == "auto", options.threads, options.batch)
+        observed = observe(
+            normalized.model,
+            watch,
+            dataset,
+            kept,
+            progress=lambda share: progress(0.02 + 0.4 * share, f"observed {int(share * dataset.samples)} of {dataset.samples} samples"),
+            cancel=cancel,
+        )
+        table = table_of(digest_of_file(model), plan, observed, method)
+        seen = time.monotonic()
+        weights: dict[str, WeightCodes] = {}
+        notes: tuple[str, ...] = ()
+        if options.repair:
+            repair = Repair(
+                graph,
+                plan,
+                table,
+                dialect,
+                kept,
+                out,
+                options.repairs,
+                lambda share: progress(0.42 + 0.5 * share, "repairing the INT8 model"),
+                cancel,
+            )
+            repaired = repair.run(method)
+            graph, table, weights, notes = repaired.graph, repaired.table, repaired.weights, repaired.notes
+    fixed = time.monotonic()
     progress(0.92, "writing the INT8 model")
-    writer = QdqWriter(graph, plan, table, onnxruntime_dialect())
-    writer.weights.update(corrected_weights(writer, observed.means))
-    write_atomic(out / MODEL_NAME, writer.write().SerializeToString())
+    written = QdqWriter(graph, plan, table, dialect, weights).write()
+    write_atomic(out / MODEL_NAME, written.SerializeToString())
     table.save(out / TABLE_NAME)
     progress(1.0, "calibrated")
+    done = time.monotonic()
     return Calibration(
         onnxruntime=out / MODEL_NAME,
         tensorrt=None,
@@ -109,19 +152,33 @@ def calibrate(
         table=out / TABLE_NAME,
         method=method,
         images=observed.samples,
-        seconds=time.monotonic() - started,
+        seconds=done - started,
+        phases=Phases(read - started, seen - read, fixed - seen, done - fixed),
         quantized=len(plan.layers),
         skipped=plan.skipped,
-        warnings=(*normalized.notes, *_warnings(observed)),
+        warnings=(*normalized.notes, *notes, *_warnings(observed)),
     )
 
 
-def _table(model_digest: str, plan: Plan, observed: Observed, method: str) -> RangeTable:
-    choose = METHODS[method]
+def kept_samples(feeds: Tensors) -> int:
+    """How many samples are kept on disk for the repair, by their size."""
+    size = sum(values.nbytes for values in feeds.values()) // len(next(iter(feeds.values())))
+    return max(MIN_KEPT, min(MAX_KEPT, KEPT_BYTES // max(size, 1)))
+
+
+def _first_feeds(graph: Graph, dataset: Dataset) -> Tensors:
+    specs = input_specs(graph.model)
+    size = fixed_batch(specs) or 1
+    return filled_feeds(cast_feeds(next(iter(dataset.batches(size))).feeds, specs), size)
+
+
+def table_of(model_digest: str, plan: Plan, observed: Observed, method: str) -> RangeTable:
+    """The range table of what was observed."""
     ranges = {}
     for tensor in plan.observed:
-        low, high = choose(observed.extremes[tensor], observed.histograms.get(tensor))
-        ranges[tensor] = Range(low, high, method, observed.samples)
+        seen = observed.seen[tensor]
+        low, high = METHODS[method](seen.extremes, seen.histogram)
+        ranges[tensor] = Range(low, high, method, seen.samples)
     return RangeTable(model=model_digest, ranges=ranges)
 
 
@@ -130,7 +187,7 @@ def _warnings(observed: Observed) -> list[str]:
     found: list[str] = []
     if observed.samples < 32:
         found.append(f"only {observed.samples} samples: ranges may be too narrow; a few hundred calibrate well")
-    constant = [name for name, seen in observed.extremes.items() if seen.low >= seen.high]
+    constant = [name for name, seen in observed.seen.items() if seen.extremes.low >= seen.extremes.high]
     if constant:
         found.append(f"{len(constant)} tensors never changed, {constant[0]!r} among them: the samples or the model may be degenerate")
     return found

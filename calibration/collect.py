@@ -1,12 +1,18 @@
 """Runs the FP32 model over the samples and observes the tensors that will carry Q/DQ.
 
-The tensors are outputs of the model that is run here; nothing is kept of a batch once it was observed, so that memory does not grow with
-the number of samples. Calibration runs on the CPU: it wants the same numbers on every board.
+Every sample passes through the model exactly once. Nothing is kept of a batch once it was observed, so that memory does not grow with the
+number of samples; a fixed number of samples is kept on disk for what comes later. Calibration runs on the CPU: it wants the same numbers
+on every board.
+
+`until_converged`: only the kept samples are observed, in rounds of 8, 8, 16 and 32. A tensor is left alone from the round on that moved
+neither end of what was seen by more than `CONVERGED` of its width, once it has shown `MIN_VALUES`; how many samples it saw stands with
+its range.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,77 +25,150 @@ from ..core.errors import Rejected, Unfit
 from ..engines.backends.onnxruntime import CPU, OnnxRuntimeRunner, open_runner
 from ..engines.feeds import cast_feeds, filled_feeds, first_samples, fixed_batch
 from ..engines.model import input_specs
-from .observers import ChannelMeans, Extremes, Histogram
+from .keep import KeptSamples
+from .observers import Extremes, Histogram
 
+Array = npt.NDArray[Any]
 Cancel = Callable[[], bool]
+CONVERGED = 0.05
+MIN_VALUES = 1 << 16
+ROUNDS = (8, 16, 32, 64)
+_OBSERVERS = 2
+
+
+@dataclass(slots=True)
+class Seen:
+    """What was seen of one tensor, over how many samples."""
+
+    extremes: Extremes
+    histogram: Histogram | None
+    samples: int = 0
+    values: int = 0
+
+    def add(self, values: Array, samples: int) -> bool:
+        """Returns False when NaN or infinity is among `values`."""
+        self.samples += samples
+        self.values += values.size
+        if values.size == 0:
+            return True
+        if not self.extremes.add(values):
+            return False
+        if self.histogram is not None:
+            self.histogram.add(values)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What to keep of the observed tensors: extremes of all of them, histograms or not, channel means of some (tensor → channel axis)."""
+    """What to observe, and how. `threads` 0 = all cores; `batch` is used where the model leaves it free."""
 
     tensors: tuple[str, ...]
     histograms: bool
-    channels: dict[str, int]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys((*self.tensors, *self.channels)))
+    until_converged: bool = False
+    threads: int = 0
+    batch: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What was seen of each tensor, over how many samples."""
+    """What was seen of each tensor; `samples` passed through the model."""
 
-    extremes: dict[str, Extremes]
-    histograms: dict[str, Histogram]
-    means: dict[str, ChannelMeans]
+    seen: dict[str, Seen]
     samples: int
 
-    @classmethod
-    def nothing(cls, watch: Watch, samples: int) -> Observed:
-        return cls(
-            {name: Extremes() for name in watch.names},
-            {name: Histogram() for name in watch.tensors} if watch.histograms else {},
-            {name: ChannelMeans(axis) for name, axis in watch.channels.items()},
-            samples,
-        )
 
-    def add(self, name: str, values: npt.NDArray[np.float32]) -> bool:
-        """Returns False when NaN or infinity is among `values`."""
-        if values.size == 0:
-            return True
-        if not self.extremes[name].add(values):
-            return False
-        if name in self.histograms:
-            self.histograms[name].add(values)
-        if name in self.means:
-            self.means[name].add(values)
-        return True
-
-
-def observe(model: Any, watch: Watch, dataset: Dataset, *, threads: int, batch: int, progress: Callable[[float], None], cancel: Cancel) -> Observed:
-    """Stream all of `dataset` through `model`.
+def observe(
+    model: Any,
+    watch: Watch,
+    dataset: Dataset,
+    kept: KeptSamples,
+    *,
+    progress: Callable[[float], None] = lambda _: None,
+    cancel: Cancel = lambda: False,
+) -> Observed:
+    """Stream all of `dataset` through `model`, and let `kept` keep samples of it.
 
     Raises:
         Rejected: ``activation-not-finite`` (which tensor, which sample), and the dataset's own errors.
         Unfit: ``cancelled``.
     """
-    observed = Observed.nothing(watch, dataset.samples)
-    specs = input_specs(model)
-    fixed = fixed_batch(specs)
-    with _open(with_outputs(model, watch.names), threads) as runner:
-        for group in dataset.batches(fixed or batch):
-            if cancel():
-                raise Unfit("cancelled", "the calibration was cancelled", "Start it again")
-            run = fixed or group.size
-            feeds = filled_feeds(cast_feeds(group.feeds, specs), run)
-            values = first_samples({**feeds, **runner.infer(feeds)}, group.size, run)
-            for name in watch.names:
-                if not observed.add(name, values[name]):
-                    raise _not_finite(name, group.start, group.start + group.size)
-            progress((group.start + group.size) / dataset.samples)
-    return observed
+    with _Observer(model, watch, dataset.samples, progress, cancel) as observer:
+        tensors = () if watch.until_converged else watch.tensors
+        with observer.opened(tensors) as runner:
+            for batch in dataset.batches(observer.batch):
+                singles = [(batch.start + i, {name: values[i : i + 1] for name, values in batch.feeds.items()}) for i in range(batch.size)]
+                given = [kept.offer(sample, position) for position, sample in singles]
+                observer.run(runner, [entry for entry in given if entry is not None] if watch.until_converged else singles, tensors)
+        if watch.until_converged:
+            observer.run_rounds(kept)
+        return Observed(observer.seen, dataset.samples)
+
+
+def observe_samples(model: Any, watch: Watch, samples: list[tuple[int, dict[str, Array]]], *, cancel: Cancel = lambda: False) -> Observed:
+    """Observe `model` on `samples`, each with its position in the dataset."""
+    with _Observer(model, watch, len(samples), lambda _: None, cancel) as observer, observer.opened(watch.tensors) as runner:
+        for first in range(0, len(samples), observer.batch):
+            observer.run(runner, samples[first : first + observer.batch], watch.tensors)
+        return Observed(observer.seen, len(samples))
+
+
+class _Observer:
+    """Runs a model and adds up what is seen; observers work side by side, since numpy releases the interpreter's lock."""
+
+    def __init__(self, model: Any, watch: Watch, samples: int, progress: Callable[[float], None], cancel: Cancel) -> None:
+        self._model, self._watch, self._samples, self._progress, self._cancel = model, watch, samples, progress, cancel
+        self._specs = input_specs(model)
+        self._fixed = fixed_batch(self._specs)
+        self._done = 0
+        self._pool = ThreadPoolExecutor(_OBSERVERS, "observer")
+        self.batch = self._fixed or watch.batch
+        self.seen = {name: Seen(Extremes(), Histogram() if watch.histograms else None) for name in watch.tensors}
+
+    def __enter__(self) -> _Observer:  # noqa: PYI034 - Self is not in Python 3.10's typing
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._pool.shutdown()
+
+    def opened(self, tensors: tuple[str, ...]) -> OnnxRuntimeRunner:
+        return open_model(with_outputs(self._model, tensors), self._watch.threads)
+
+    def run(self, runner: OnnxRuntimeRunner, samples: list[tuple[int, dict[str, Array]]], tensors: tuple[str, ...]) -> None:
+        """Pass `samples`, at most a batch, through `runner` and observe `tensors`."""
+        if self._cancel():
+            raise Unfit("cancelled", "the calibration was cancelled", "Start it again")
+        if not samples:
+            return
+        joined = {name: np.concatenate([sample[name] for _, sample in samples]) for name in samples[0][1]} if len(samples) > 1 else samples[0][1]
+        size = self._fixed or len(samples)
+        feeds = filled_feeds(cast_feeds(joined, self._specs), size)
+        values = first_samples({**feeds, **runner.infer(feeds)}, len(samples), size)
+        for name, is_finite in zip(tensors, self._pool.map(lambda name: self.seen[name].add(values[name], len(samples)), tensors), strict=True):
+            if not is_finite:
+                raise _not_finite(name, [position for position, _ in samples])
+        self._done += len(samples)
+        self._progress(self._done / self._samples)
+
+    def run_rounds(self, kept: KeptSamples) -> None:
+        """Observe the kept samples until the tensors have converged; all of them pass through the model."""
+        tensors, first, positions = self._watch.tensors, 0, kept.positions
+        for stop in (*ROUNDS, len(positions)):
+            with self.opened(tensors) as runner:
+                before = {name: (self.seen[name].extremes.low, self.seen[name].extremes.high) for name in tensors}
+                for start in range(first, min(stop, len(positions)), self.batch):
+                    chosen = positions[start : min(start + self.batch, stop, len(positions))]
+                    self.run(runner, [(position, kept.sample(position)) for position in chosen], tensors)
+            if first:
+                tensors = tuple(name for name in tensors if self.seen[name].values < MIN_VALUES or has_moved(before[name], self.seen[name].extremes))
+            first = stop
+            if first >= len(positions):
+                return
+
+
+def has_moved(before: tuple[float, float], now: Extremes) -> bool:
+    """Whether a round moved either end of what was seen by more than `CONVERGED` of its width."""
+    width = max(now.high - now.low, 0.0)
+    return max(before[0] - now.low, now.high - before[1]) > CONVERGED * width
 
 
 def with_outputs(model: Any, tensors: tuple[str, ...]) -> Any:
@@ -102,15 +181,20 @@ def with_outputs(model: Any, tensors: tuple[str, ...]) -> Any:
     return observed
 
 
-def _open(model: Any, threads: int) -> OnnxRuntimeRunner:
+def open_model(model: Any, threads: int) -> OnnxRuntimeRunner:
+    """`model` on the CPU.
+
+    Raises:
+        Unfit: ``model-too-large``.
+    """
     try:
         data = model.SerializeToString()
     except ValueError as error:
         raise Unfit("model-too-large", f"the model is too large to calibrate: {error}", "Models above 2 GB are not supported yet") from error
-    return open_runner(data, "the model", threads=threads, providers=[CPU])
+    return open_runner(data, "the model", threads=threads, providers=[CPU], is_frugal=True)
 
 
-def _not_finite(name: str, first: int, stop: int) -> Rejected:
-    where = f"sample {first}" if stop == first + 1 else f"samples {first} to {stop - 1}"
+def _not_finite(name: str, positions: list[int]) -> Rejected:
+    where = f"sample {positions[0]}" if len(positions) == 1 else f"samples {min(positions)} to {max(positions)}"
     message = f"the tensor {name!r} became NaN or infinite at {where}"
     return Rejected("activation-not-finite", message, "Check that sample and the model card's mean and std")

@@ -24,6 +24,7 @@ from onnx.reference import ReferenceEvaluator
 from ..core.errors import Rejected
 from ..engines.model import first_line, read_model
 from .graph import captured_names
+from .heads import with_matrix_heads
 
 MIN_OPSET = 13
 TARGET_OPSET = 17
@@ -64,7 +65,7 @@ def normalized_model(path: Path) -> Normalized:
         model = onnx.shape_inference.infer_shapes(model, strict_mode=False, data_prop=True)
     except (onnx.shape_inference.InferenceError, RuntimeError) as error:
         notes.append(f"shapes could not be inferred: {first_line(error)}")
-    return Normalized(model, tuple(notes))
+    return Normalized(with_matrix_heads(model), tuple(notes))
 
 
 def _drop_weights_from_inputs(graph: Any) -> None:

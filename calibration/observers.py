@@ -16,6 +16,7 @@ import numpy.typing as npt
 BINS = 1 << 16
 
 Counts = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
 
 @dataclass(slots=True)
@@ -54,25 +55,67 @@ class Histogram:
         return inner[order], outer[order], counts[order]
 
 
+@dataclass(frozen=True, slots=True)
+class Maxima:
+    """The largest value per channel in each sample: over samples the largest of them, their mean and their standard deviation."""
+
+    peak: Doubles
+    mean: Doubles
+    deviation: Doubles
+
+
 @dataclass(slots=True)
-class ChannelMeans:
-    """The mean of each channel over samples and places; `axis` counts the channels."""
+class _MaximaSums:
+    peak: Doubles
+    sum: Doubles
+    squares: Doubles
 
-    axis: int
-    count: int = 0
-    _sums: npt.NDArray[np.float64] | None = None
+    @classmethod
+    def nothing(cls, channels: int) -> _MaximaSums:
+        return cls(np.full(channels, -np.inf), np.zeros(channels), np.zeros(channels))
 
-    def add(self, values: npt.NDArray[Any]) -> None:
-        others = tuple(axis for axis in range(values.ndim) if axis != self.axis % values.ndim)
-        sums = values.sum(axis=others, dtype=np.float64)
-        self._sums = sums if self._sums is None else self._sums + sums
-        self.count += values.size // max(1, len(sums))
+    def add(self, maxima: Doubles) -> None:
+        self.peak = np.maximum(self.peak, maxima.max(axis=0))
+        self.sum += maxima.sum(axis=0)
+        self.squares += (maxima**2).sum(axis=0)
 
-    @property
-    def values(self) -> npt.NDArray[np.float64]:
-        """One mean per channel; only after something was added."""
-        assert self._sums is not None
-        return self._sums / self.count
+    def over(self, samples: int) -> Maxima:
+        mean = self.sum / samples
+        return Maxima(self.peak, mean, np.sqrt(np.maximum(self.squares / samples - mean**2, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelStatistics:
+    """Per channel of a tensor: the maxima of the values and of their negatives, and the mean square."""
+
+    high: Maxima
+    negative: Maxima
+    power: Doubles
+
+
+class ChannelExtremes:
+    """Adds up batches of a tensor whose axis 1 counts the channels."""
+
+    def __init__(self) -> None:
+        self._high: _MaximaSums | None = None
+        self._negative: _MaximaSums | None = None
+        self._power: Doubles | float = 0.0
+        self._samples = 0
+
+    def add(self, values: npt.NDArray[np.float32]) -> None:
+        places = values.reshape(*values.shape[:2], -1)
+        if self._high is None or self._negative is None:
+            self._high, self._negative = _MaximaSums.nothing(values.shape[1]), _MaximaSums.nothing(values.shape[1])
+        self._high.add(places.max(axis=2).astype(np.float64))
+        self._negative.add(-places.min(axis=2).astype(np.float64))
+        self._power = self._power + np.einsum("ncp,ncp->c", places, places).astype(np.float64) / places.shape[2]
+        self._samples += len(values)
+
+    def statistics(self) -> ChannelStatistics:
+        """Only after something was added."""
+        assert self._high is not None
+        assert self._negative is not None
+        return ChannelStatistics(self._high.over(self._samples), self._negative.over(self._samples), np.asarray(self._power) / self._samples)
 
 
 def edge_values(codes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

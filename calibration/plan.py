@@ -6,8 +6,8 @@ Rules for ONNX Runtime's integer kernels (measured placement, see docs):
 3. A Conv's output always carries Q/DQ (its kernel has no float output); that of Gemm and MatMul only when a quantised node reads it, so
    that logits leave in full precision.
 4. Pooling, concatenation, addition and shape changes join when their inputs are quantised and something quantised reads their output.
-5. Pooling by maximum and shape changes keep the range of their input; the inputs of a concatenation take the range of its output, so that
-   the kernel copies instead of requantising.
+5. Pooling by maximum, padding with zeros, slices and shape changes keep the range of their input; the inputs of a concatenation take the
+   range of its output, so that the kernel copies instead of requantising.
 6. Nodes inside nested graphs are left alone.
 """
 
@@ -16,9 +16,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from .graph import Graph, attribute, clip_bounds
 
-SAME_RANGE = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"})
+SAME_RANGE = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Pad"})
 JOINING = frozenset({"Add", "Concat", "AveragePool", "GlobalAveragePool", *SAME_RANGE})
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 
@@ -83,7 +85,11 @@ def plan_for_onnxruntime(graph: Graph, keep_float: frozenset[str] = frozenset())
     for node in graph.nodes:
         if node.op_type not in WEIGHTED and node.op_type not in {"ConvTranspose", "LSTM", "GRU", "Attention"}:
             continue
-        reason = "kept in float by the sensitivity analysis" if node_name(node) in keep_float else _refusal(graph, node)
+        reason = (
+            "kept in float, where it costs no time on this runtime and the most fidelity in integers"
+            if node_name(node) in keep_float
+            else _refusal(graph, node)
+        )
         if reason is not None:
             skipped.append(Skipped(node_name(node), node.op_type, reason))
         else:
@@ -162,9 +168,19 @@ def _joins(graph: Graph, node: Any, made: set[str]) -> bool:
     inputs = _data_inputs(node)
     if any(name in graph.captured for name in (*inputs, *node.output)) or not all(name in graph.float_tensors for name in inputs):
         return False
+    if node.op_type == "Pad" and not _pads_with_zeros(graph, node):
+        return False
     if node.op_type == "MaxPool" and len([name for name in node.output if name]) > 1:
         return False
     return all(name in made for name in inputs)
+
+
+def _pads_with_zeros(graph: Graph, node: Any) -> bool:
+    """Zero has an exact code in every range; what else would be padded with may have none."""
+    if attribute(node, "mode", b"constant") != b"constant" or graph.constant(node.input[1]) is None:
+        return False
+    value = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1)
+    return value is not None and not value.any()
 
 
 def _data_inputs(node: Any) -> list[str]:

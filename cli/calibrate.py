@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
     from ..core.measurement import Fidelity
 
-METHODS = ("auto", "percentile", "minmax")
+METHODS = ("auto", "percentile", "entropy", "mse", "minmax")
 
 
 @click.command()
@@ -33,7 +33,7 @@ METHODS = ("auto", "percentile", "minmax")
 @evaluation_option
 @out_option
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How clip ranges are chosen.")
-@click.option("--no-repair", is_flag=True, help="Leave out the correction of biases; for comparison.")
+@click.option("--no-repair", is_flag=True, help="Leave out equalisation, better rounding, gains and biases; for comparison.")
 @json_option
 def calibrate(model: Path, calibration: Path | None, evaluation: Path | None, out: Path, method: str, no_repair: bool, as_json: bool) -> None:
     """Quantise MODEL to INT8 with the calibration samples, and measure the written file against FP32.

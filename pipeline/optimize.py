@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..calibration.calibrate import Calibration, CalibrationOptions, MethodName, calibrate
+from ..calibration.calibrate import Calibration, CalibrationOptions, calibrate
+from ..calibration.ranges import MethodName
 from ..core.dataset import Dataset
 from ..core.errors import Rejected, Unfit
 from ..core.measurement import Candidate, Fidelity

@@ -133,10 +133,11 @@ class OnnxRuntimeBackend:
         return runner
 
 
-def open_runner(model: str | bytes, name: str, *, threads: int, providers: list[str]) -> OnnxRuntimeRunner:
+def open_runner(model: str | bytes, name: str, *, threads: int, providers: list[str], is_frugal: bool = False) -> OnnxRuntimeRunner:
     """A runner for the ONNX file at the path `model`, or in its bytes; `name` is for messages, `threads` 0 = all cores.
 
-    The first of `providers` that loads runs it, the CPU after them; which one stands in `provider`.
+    The first of `providers` that loads runs it, the CPU after them; which one stands in `provider`. `is_frugal` gives memory back after
+    every run instead of keeping it for the next.
 
     Raises:
         EdgewrightError: see `load_error`.
@@ -147,6 +148,8 @@ def open_runner(model: str | bytes, name: str, *, threads: int, providers: list[
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if is_frugal:
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     try:
         return OnnxRuntimeRunner(onnxruntime.InferenceSession(model, options, providers=list(dict.fromkeys([*providers, CPU]))))
     except Exception as error:

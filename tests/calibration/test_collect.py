@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgewright.calibration.collect import Watch, observe
+from edgewright.calibration import collect
+from edgewright.calibration.collect import Watch, has_moved, observe
+from edgewright.calibration.keep import KeptSamples
 from edgewright.calibration.normalize import normalized_model
+from edgewright.calibration.observers import Extremes
 from edgewright.core.card import ModelCard
 from edgewright.core.dataset import open_dataset
 from edgewright.core.errors import Rejected, Unfit
 from edgewright.engines.model import input_specs
 
-WATCH = Watch(("input", "r1", "a3", "logits"), histograms=True, channels={"r1": 1, "f": -1})
+TENSORS = ("input", "r1", "a3", "logits")
 
 
 @pytest.fixture
 def watch(models, tmp_path):
-    def run(proto, samples, watched=WATCH, *, batch=1, cancel=lambda: False, progress=lambda _share: None):
+    def run(proto, samples, tensors=TENSORS, *, batch=1, cancel=lambda: False, progress=lambda _share: None, **how):
         path = models.save(proto, tmp_path / "m.onnx")
         np.savez(tmp_path / "samples.npz", input=samples)
         dataset = open_dataset(tmp_path / "samples.npz", ModelCard(), input_specs(proto))
-        return observe(normalized_model(path).model, watched, dataset, threads=1, batch=batch, progress=progress, cancel=cancel)
+        watched = Watch(tensors, how.pop("histograms", True), threads=1, batch=batch, **how)
+        with KeptSamples(tmp_path, 64) as kept:
+            return observe(normalized_model(path).model, watched, dataset, kept, progress=progress, cancel=cancel)
 
     return run
 
@@ -34,26 +39,55 @@ def exact(models, samples, *names):
 
 
 def assert_same(found, other):
-    for name in WATCH.tensors:
-        assert found.extremes[name].low == pytest.approx(other.extremes[name].low, rel=1e-5)
-        assert found.extremes[name].high == pytest.approx(other.extremes[name].high, rel=1e-5)
-        assert found.histograms[name].counts.sum() == other.histograms[name].counts.sum()
-    for name in WATCH.channels:
-        assert found.means[name].values == pytest.approx(other.means[name].values, rel=1e-5, abs=1e-6)
+    for name in TENSORS:
+        one, two = found.seen[name], other.seen[name]
+        assert (one.extremes.low, one.extremes.high) == pytest.approx((two.extremes.low, two.extremes.high), rel=1e-5)
+        assert one.histogram.counts.sum() == two.histogram.counts.sum()
+        assert one.samples == two.samples
 
 
-def test_extremes_counts_and_means_are_those_of_all_samples(models, watch):
+def test_extremes_and_counts_are_those_of_all_samples(models, watch):
     samples = models.samples(10)
 
     found = watch(models.classifier(), samples)
 
-    values = {**exact(models, samples, "r1", "a3", "f", "logits"), "input": samples}
-    for name in WATCH.tensors:
-        assert (found.extremes[name].low, found.extremes[name].high) == pytest.approx((values[name].min(), values[name].max()), rel=1e-5)
-        assert found.histograms[name].counts.sum() == values[name].size
-    assert found.means["r1"].values == pytest.approx(values["r1"].mean((0, 2, 3)), rel=1e-4)
-    assert found.means["f"].values == pytest.approx(values["f"].mean(0), rel=1e-4)
+    values = {**exact(models, samples, "r1", "a3", "logits"), "input": samples}
+    for name in TENSORS:
+        seen = found.seen[name]
+        assert (seen.extremes.low, seen.extremes.high) == pytest.approx((values[name].min(), values[name].max()), rel=1e-5)
+        assert seen.histogram.counts.sum() == values[name].size
+        assert seen.samples == 10
     assert found.samples == 10
+
+
+@pytest.mark.parametrize("until_converged", [True, False])
+def test_the_order_of_the_samples_does_not_matter(models, watch, until_converged):
+    samples = models.samples(100)
+    shuffled = samples[np.random.default_rng(8).permutation(100)]
+
+    found, other = (watch(models.classifier(), part, until_converged=until_converged) for part in (samples, shuffled))
+
+    for name in TENSORS:
+        assert found.seen[name].extremes == other.seen[name].extremes
+        assert np.array_equal(found.seen[name].histogram.counts, other.seen[name].histogram.counts)
+        assert found.seen[name].samples == other.seen[name].samples
+
+
+def test_a_tensor_that_has_converged_is_left_alone(models, watch, monkeypatch):
+    samples = np.clip(models.samples(300), -1, 1)
+    monkeypatch.setattr(collect, "MIN_VALUES", 3000)
+
+    found = watch(models.classifier(), samples, until_converged=True)
+
+    # The input's ends are cut at ±1, which the first rounds see already; logits are so few that all kept samples are looked at.
+    assert found.seen["input"].samples == 16
+    assert found.seen["logits"].samples == 64
+    assert found.samples == 300
+
+
+@pytest.mark.parametrize(("low", "high", "moved"), [(-1.0, 1.0, False), (-1.09, 1.0, False), (-1.2, 1.0, True), (-1.0, 1.2, True)])
+def test_a_range_has_moved_when_an_end_moves_by_a_twentieth_of_its_width(low, high, moved):
+    assert has_moved((-1.0, 1.0), Extremes(low, high)) == moved
 
 
 @pytest.mark.parametrize("batch", [3, 10, 64])
@@ -70,11 +104,10 @@ def test_a_prescribed_batch_counts_no_sample_twice(models, watch):
 
 
 def test_nothing_is_watched_that_was_not_asked_for(models, watch):
-    found = watch(models.classifier(), models.samples(2), Watch(("r1",), histograms=False, channels={}))
+    found = watch(models.classifier(), models.samples(2), ("r1",), histograms=False)
 
-    assert set(found.extremes) == {"r1"}
-    assert found.histograms == {}
-    assert found.means == {}
+    assert set(found.seen) == {"r1"}
+    assert found.seen["r1"].histogram is None
 
 
 @pytest.mark.parametrize("histograms", [True, False])
@@ -85,7 +118,7 @@ def test_a_tensor_that_becomes_nan_is_named_with_its_sample(models, watch, histo
     samples[4, 1] = -1
 
     with pytest.raises(Rejected) as caught:
-        watch(proto, samples, Watch(("l",), histograms=histograms, channels={}))
+        watch(proto, samples, ("l",), histograms=histograms)
 
     assert caught.value.code == "activation-not-finite"
     assert "'l'" in caught.value.message
@@ -96,7 +129,7 @@ def test_an_operator_that_the_runtime_lacks_is_named(models, watch):
     proto = models.model([models.node("Frobnicate", ["input"], ["y"], domain="com.acme")], {"input": ["N", 3]}, {"y": None}, domains={"com.acme": 1})
 
     with pytest.raises(Rejected) as caught:
-        watch(proto, np.ones((2, 3), np.float32), Watch(("input",), histograms=False, channels={}))
+        watch(proto, np.ones((2, 3), np.float32), ("input",), histograms=False)
 
     assert caught.value.code == "operator-unsupported"
 

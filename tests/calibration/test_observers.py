@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgewright.calibration.observers import BINS, ChannelMeans, Extremes, Histogram, edge_values
+from edgewright.calibration.observers import BINS, ChannelExtremes, Extremes, Histogram, edge_values
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -76,18 +76,24 @@ def test_a_number_without_axes_is_counted():
     assert histogram.counts.sum() == 1
 
 
-def test_channel_means_over_samples_and_places():
+def test_channel_statistics_are_those_of_the_maxima_of_each_sample():
     values = np.random.default_rng(0).normal(size=(5, 3, 4, 2)).astype(np.float32)
-    means = ChannelMeans(1)
+    extremes = ChannelExtremes()
     for part in (values[:1], values[1:]):
-        means.add(part)
+        extremes.add(part)
 
-    assert means.values == pytest.approx([values[:, channel].astype(np.float64).mean() for channel in range(3)])
+    found = extremes.statistics()
+
+    maxima, minima = values.reshape(5, 3, 8).max(2), values.reshape(5, 3, 8).min(2)
+    assert found.high.peak == pytest.approx(maxima.max(0))
+    assert found.high.mean == pytest.approx(maxima.mean(0), rel=1e-5)
+    assert found.high.deviation == pytest.approx(maxima.std(0), rel=1e-4)
+    assert found.negative.peak == pytest.approx(-minima.min(0))
+    assert found.power == pytest.approx((values.astype(np.float64) ** 2).mean((0, 2, 3)), rel=1e-5)
 
 
-def test_channel_means_of_the_last_axis():
-    means = ChannelMeans(-1)
-    means.add(np.float32([[1, 10], [3, 30]]))
-    means.add(np.float32([[8, 80]]))
+def test_channel_statistics_of_a_matrix_have_one_place_per_sample():
+    extremes = ChannelExtremes()
+    extremes.add(np.float32([[1, -10], [3, 30]]))
 
-    assert means.values.tolist() == [4, 40]
+    assert extremes.statistics().high.mean.tolist() == [2, 10]
