@@ -57,10 +57,9 @@ class AffineStatistics:
         if with_gain:
             variance, covariance = np.maximum(ss - mean_s**2, 0), ts - mean_t * mean_s
             fitted = np.where(variance > _TINY, covariance / np.maximum(variance, _TINY), 1.0)
-            fitted = np.clip(fitted, 1 / MAX_GAIN, MAX_GAIN)
             left = np.maximum(tt - mean_t**2 - 2 * fitted * covariance + fitted**2 * variance, 0)
             independent = samples * min(self._places, PLACES_PER_SAMPLE)
-            gain = 1 + _shrunk(fitted - 1, left / np.maximum(variance, _TINY) / independent)
+            gain = np.clip(1 + _shrunk(fitted - 1, left / np.maximum(variance, _TINY) / independent), 1 / MAX_GAIN, MAX_GAIN)
         errors = teacher - gain * student - bias
         return Affine(gain, bias + _shrunk(errors.mean(axis=0), errors.var(axis=0) / samples))
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core.card import ModelCard
@@ -19,7 +19,7 @@ from ..engines.base import Tensors
 from ..engines.feeds import cast_feeds, filled_feeds, fixed_batch
 from ..engines.model import input_specs
 from .collect import Observed, Watch, observe
-from .dialects import onnxruntime_dialect
+from .dialects import NARROW_WEIGHT_MAX, TENSORRT, onnxruntime_dialect
 from .graph import Graph
 from .keep import KeptSamples
 from .memory import give_memory_back
@@ -27,13 +27,17 @@ from .normalize import normalized_model
 from .placement import float_ends
 from .plan import Plan, Skipped, plan_for_onnxruntime
 from .ranges import METHODS, NEEDS_HISTOGRAM, MethodName
-from .repair import Repair, RepairOptions
+from .repair import Repair, Repaired, RepairOptions
 from .table import Range, RangeTable
-from .writer import QdqWriter, WeightCodes
+from .tensorrt import calibration_cache, plan_for_tensorrt
+from .verify import Verifier
+from .writer import Dialect, QdqWriter
 
 Progress = Callable[[float, str], None]
 TABLE_NAME = "ranges.json"
 MODEL_NAME = "model.int8.onnx"
+TENSORRT_NAME = "model.tensorrt.onnx"
+CACHE_NAME = "model.calibration.cache"
 KEPT_BYTES = 80 << 20
 MAX_KEPT, MIN_KEPT = 256, 32
 
@@ -64,8 +68,8 @@ class Calibration:
     """What was written and what it rests on. `seconds` is the whole call."""
 
     onnxruntime: Path
-    tensorrt: Path | None
-    tensorrt_cache: Path | None
+    tensorrt: Path
+    tensorrt_cache: Path
     table: Path
     method: str
     images: int
@@ -101,17 +105,16 @@ def calibrate(
     progress(0.0, "reading the model")
     normalized = normalized_model(model)
     graph = Graph(normalized.model)
-    plan = plan_for_onnxruntime(graph)
-    if not plan.layers:
-        reasons = "; ".join(sorted({entry.reason for entry in plan.skipped})) or "it has no Conv, Gemm or MatMul"
-        raise Rejected("nothing-to-quantise", f"no layer of {model.name} can be quantised: {reasons}", "Deploy it with recipe = none")
     dialect = onnxruntime_dialect()
+    plan = _plan(graph, model.name)
     feeds = _first_feeds(graph, dataset)
     if options.repair and options.repairs.ends:
         plan = plan_for_onnxruntime(graph, float_ends(graph, plan, dialect, feeds))
+    explicit = plan_for_tensorrt(graph)
+    tensors = tuple(dict.fromkeys((*plan.observed, *explicit.observed)))
     with KeptSamples(out, kept_samples(feeds)) as kept:
         read = time.monotonic()
-        watch = Watch(plan.observed, method in NEEDS_HISTOGRAM, method == "auto", options.threads, options.batch)
+        watch = Watch(tensors, method in NEEDS_HISTOGRAM, method == "auto", options.threads, options.batch)
         observed = observe(
             normalized.model,
             watch,
@@ -120,44 +123,76 @@ def calibrate(
             progress=lambda share: progress(0.02 + 0.4 * share, f"observed {int(share * dataset.samples)} of {dataset.samples} samples"),
             cancel=cancel,
         )
-        table = table_of(digest_of_file(model), plan, observed, method)
+        table, warnings = table_of(digest_of_file(model), tensors, observed, method), _warnings(observed)
+        images = observed.samples
+        del observed
+        give_memory_back()
         seen = time.monotonic()
-        weights: dict[str, WeightCodes] = {}
-        notes: tuple[str, ...] = ()
+        plain = Repaired(graph, table, {}, ())
+        repaired = plain
         if options.repair:
-            repair = Repair(
-                graph,
-                plan,
-                table,
-                dialect,
-                kept,
-                out,
-                options.repairs,
-                lambda share: progress(0.42 + 0.5 * share, "repairing the INT8 model"),
-                cancel,
-            )
-            repaired = repair.run(method)
-            graph, table, weights, notes = repaired.graph, repaired.table, repaired.weights, repaired.notes
-    fixed = time.monotonic()
-    progress(0.92, "writing the INT8 model")
-    written = QdqWriter(graph, plan, table, dialect, weights).write()
-    write_atomic(out / MODEL_NAME, written.SerializeToString())
+            share = lambda part: progress(0.42 + 0.5 * part, "repairing the INT8 model")
+            repaired = Repair(graph, plan, table, dialect, tensors, kept, out, options.repairs, share, cancel).run(method)
+        fixed = time.monotonic()
+        progress(0.92, "writing and verifying the INT8 model")
+        verifier = Verifier(normalized.model, kept, options.threads)
+        chosen, data, notes = _never_worse(verifier, plan, dialect, repaired, plain)
+    write_atomic(out / MODEL_NAME, data)
+    write_atomic(out / TENSORRT_NAME, QdqWriter(chosen.graph, explicit, chosen.table, TENSORRT, chosen.weights).write().SerializeToString())
+    write_atomic(out / CACHE_NAME, calibration_cache(table).encode())
     table.save(out / TABLE_NAME)
     progress(1.0, "calibrated")
     done = time.monotonic()
     return Calibration(
         onnxruntime=out / MODEL_NAME,
-        tensorrt=None,
-        tensorrt_cache=None,
+        tensorrt=out / TENSORRT_NAME,
+        tensorrt_cache=out / CACHE_NAME,
         table=out / TABLE_NAME,
         method=method,
-        images=observed.samples,
+        images=images,
         seconds=done - started,
         phases=Phases(read - started, seen - read, fixed - seen, done - fixed),
         quantized=len(plan.layers),
         skipped=plan.skipped,
-        warnings=(*normalized.notes, *notes, *_warnings(observed)),
+        warnings=(*normalized.notes, *repaired.notes, *notes, *warnings),
     )
+
+
+def _plan(graph: Graph, name: str) -> Plan:
+    plan = plan_for_onnxruntime(graph)
+    if not plan.layers:
+        reasons = "; ".join(sorted({entry.reason for entry in plan.skipped})) or "it has no Conv, Gemm or MatMul"
+        raise Rejected("nothing-to-quantise", f"no layer of {name} can be quantised: {reasons}", "Deploy it with recipe = none")
+    return plan
+
+
+def _never_worse(verifier: Verifier, plan: Plan, dialect: Dialect, repaired: Repaired, plain: Repaired) -> tuple[Repaired, bytes, list[str]]:
+    """What is to be written: the repaired network unless the plain one is more faithful, and what there is to say about it."""
+    notes: list[str] = []
+    chosen, data = repaired, _written(plan, dialect, repaired)
+    sqnr_db = verifier.sqnr_db(data)
+    if repaired is not plain:
+        simple = _written(plan, dialect, plain)
+        without_db = verifier.sqnr_db(simple)
+        if without_db > sqnr_db:
+            notes.append(f"the repair was not kept: {sqnr_db:.1f} dB with it, {without_db:.1f} dB without")
+            chosen, data, sqnr_db = plain, simple, without_db
+    fault = verifier.kernel_fault(data, sqnr_db)
+    if fault is None:
+        return chosen, data, notes
+    notes.append(fault)
+    narrow = replace(dialect, weight_max=NARROW_WEIGHT_MAX)
+    spared = _written(plan, narrow, plain)
+    narrow_db = verifier.sqnr_db(spared)
+    if narrow_db > sqnr_db:
+        notes.append(f"weights were kept within 7 bits, which that does not befall: {narrow_db:.1f} dB")
+        return plain, spared, notes
+    return chosen, data, notes
+
+
+def _written(plan: Plan, dialect: Dialect, network: Repaired) -> bytes:
+    data: bytes = QdqWriter(network.graph, plan, network.table, dialect, network.weights).write().SerializeToString()
+    return data
 
 
 def kept_samples(feeds: Tensors) -> int:
@@ -172,10 +207,10 @@ def _first_feeds(graph: Graph, dataset: Dataset) -> Tensors:
     return filled_feeds(cast_feeds(next(iter(dataset.batches(size))).feeds, specs), size)
 
 
-def table_of(model_digest: str, plan: Plan, observed: Observed, method: str) -> RangeTable:
+def table_of(model_digest: str, tensors: tuple[str, ...], observed: Observed, method: str) -> RangeTable:
     """The range table of what was observed."""
     ranges = {}
-    for tensor in plan.observed:
+    for tensor in tensors:
         seen = observed.seen[tensor]
         low, high = METHODS[method](seen.extremes, seen.histogram)
         ranges[tensor] = Range(low, high, method, seen.samples)

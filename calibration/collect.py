@@ -104,12 +104,13 @@ def observe(
         return Observed(observer.seen, dataset.samples)
 
 
-def observe_samples(model: Any, watch: Watch, samples: list[tuple[int, dict[str, Array]]], *, cancel: Cancel = lambda: False) -> Observed:
-    """Observe `model` on `samples`, each with its position in the dataset."""
-    with _Observer(model, watch, len(samples), lambda _: None, cancel) as observer, observer.opened(watch.tensors) as runner:
-        for first in range(0, len(samples), observer.batch):
-            observer.run(runner, samples[first : first + observer.batch], watch.tensors)
-        return Observed(observer.seen, len(samples))
+def observe_kept(model: Any, watch: Watch, kept: KeptSamples, *, cancel: Cancel = lambda: False) -> Observed:
+    """Observe `model` on the kept samples."""
+    positions = kept.positions
+    with _Observer(model, watch, len(positions), lambda _: None, cancel) as observer, observer.opened(watch.tensors) as runner:
+        for first in range(0, len(positions), observer.batch):
+            observer.run(runner, [(position, kept.sample(position)) for position in positions[first : first + observer.batch]], watch.tensors)
+        return Observed(observer.seen, len(positions))
 
 
 class _Observer:

@@ -10,6 +10,7 @@ from .writer import Dialect
 ONNXRUNTIME_X86 = Dialect("onnxruntime-x86_64", is_unsigned=True, quantizes_bias=True)
 ONNXRUNTIME_ARM = Dialect("onnxruntime-aarch64", is_unsigned=False, quantizes_bias=True)
 TENSORRT = Dialect("tensorrt", is_unsigned=False, quantizes_bias=False)
+NARROW_WEIGHT_MAX = 63
 
 _WITHOUT_SATURATION = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"})
 
@@ -23,7 +24,7 @@ def onnxruntime_dialect(machine: str | None = None, cpuinfo: Path = Path("/proc/
         return ONNXRUNTIME_ARM
     if _cpu_flags(cpuinfo) & _WITHOUT_SATURATION:
         return ONNXRUNTIME_X86
-    return Dialect(ONNXRUNTIME_X86.name, is_unsigned=True, quantizes_bias=True, weight_max=63)
+    return Dialect(ONNXRUNTIME_X86.name, is_unsigned=True, quantizes_bias=True, weight_max=NARROW_WEIGHT_MAX)
 
 
 def _cpu_flags(cpuinfo: Path) -> frozenset[str]:

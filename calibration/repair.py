@@ -18,10 +18,11 @@ from ..core.errors import EdgewrightError, Unfit
 from ..engines.feeds import cast_feeds, filled_feeds, fixed_batch
 from ..engines.model import input_specs
 from .channels import channel_map
-from .collect import Watch, observe_samples, open_model, with_outputs
+from .collect import Watch, observe_kept, open_model, with_outputs
 from .equalize import channel_factors, equalized, watched_channels
 from .graph import Graph
 from .keep import KeptSamples
+from .memory import give_memory_back
 from .observers import ChannelExtremes, ChannelStatistics
 from .plan import Plan
 from .ranges import METHODS
@@ -63,12 +64,13 @@ class Repaired:
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One repair. Temporary files go into `folder`."""
+    """One repair. `tensors` are those that need ranges afterwards; temporary files go into `folder`."""
 
     graph: Graph
     plan: Plan
     table: RangeTable
     dialect: Dialect
+    tensors: tuple[str, ...]
     kept: KeptSamples
     folder: Path
     options: RepairOptions
@@ -100,22 +102,20 @@ class Repair:
         if channels.fixed.all():
             return self.graph, self.table
         statistics = self._statistics([name for name in watched_channels(self.plan) if name in channels.classes])
+        give_memory_back()
         factors = channel_factors(self.graph, self.plan, channels, statistics)
         if np.all(factors == 1):
             return self.graph, self.table
         graph = Graph(equalized(self.graph, channels, factors))
         self.progress(0.15)
         histograms = method != "minmax"
-        watch = Watch(self.plan.observed, histograms=histograms, threads=self.options.threads)
-        observed = observe_samples(graph.model, watch, self._samples(), cancel=self.cancel)
+        watch = Watch(self.tensors, histograms=histograms, threads=self.options.threads)
+        observed = observe_kept(graph.model, watch, self.kept, cancel=self.cancel)
         ranges = dict(self.table.ranges)
         for name, seen in observed.seen.items():
             low, high = METHODS[method](seen.extremes, seen.histogram)
             ranges[name] = Range(low, high, method, seen.samples)
         return graph, RangeTable(model=self.table.model, ranges=ranges)
-
-    def _samples(self) -> list[tuple[int, dict[str, Array]]]:
-        return [(position, self.kept.sample(position)) for position in self.kept.positions]
 
     def _statistics(self, tensors: list[str]) -> dict[str, ChannelStatistics]:
         found = {name: ChannelExtremes() for name in tensors}

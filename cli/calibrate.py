@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -80,11 +81,12 @@ def _answer(result: Calibration, fidelity: Fidelity, peak_mb: float) -> dict[str
         "method": result.method,
         "images": result.images,
         "seconds": round(result.seconds, 3),
+        "phases": {name: round(value, 3) for name, value in asdict(result.phases).items()},
         "peak_rss_mb": round(peak_mb, 1),
         "outputs": {
             "onnxruntime": str(result.onnxruntime),
-            "tensorrt": None if result.tensorrt is None else str(result.tensorrt),
-            "tensorrt_cache": None if result.tensorrt_cache is None else str(result.tensorrt_cache),
+            "tensorrt": str(result.tensorrt),
+            "tensorrt_cache": str(result.tensorrt_cache),
             "ranges": str(result.table),
         },
         "fidelity": fidelity,

@@ -133,11 +133,13 @@ class OnnxRuntimeBackend:
         return runner
 
 
-def open_runner(model: str | bytes, name: str, *, threads: int, providers: list[str], is_frugal: bool = False) -> OnnxRuntimeRunner:
+def open_runner(
+    model: str | bytes, name: str, *, threads: int, providers: list[str], is_frugal: bool = False, is_optimized: bool = True
+) -> OnnxRuntimeRunner:
     """A runner for the ONNX file at the path `model`, or in its bytes; `name` is for messages, `threads` 0 = all cores.
 
     The first of `providers` that loads runs it, the CPU after them; which one stands in `provider`. `is_frugal` gives memory back after
-    every run instead of keeping it for the next.
+    every run instead of keeping it for the next; without `is_optimized` every node runs as it is written, nothing is fused.
 
     Raises:
         EdgewrightError: see `load_error`.
@@ -150,6 +152,8 @@ def open_runner(model: str | bytes, name: str, *, threads: int, providers: list[
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if is_frugal:
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    if not is_optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return OnnxRuntimeRunner(onnxruntime.InferenceSession(model, options, providers=list(dict.fromkeys([*providers, CPU]))))
     except Exception as error:

