@@ -16,9 +16,10 @@ import onnx
 
 from ..core.dataset import Dataset
 from ..core.errors import Rejected, Unfit
-from ..engines.backends.onnxruntime import CPU, OnnxRuntimeRunner, open_runner
 from ..engines.feeds import cast_feeds, filled_feeds, first_samples, fixed_batch
 from ..engines.model import input_specs
+from ..engines.ort.providers import CPU
+from ..engines.ort.runner import OnnxRuntimeRunner, open_runner
 from .observers import ChannelMeans, Extremes, Histogram
 
 Cancel = Callable[[], bool]
@@ -107,7 +108,7 @@ def _open(model: Any, threads: int) -> OnnxRuntimeRunner:
         data = model.SerializeToString()
     except ValueError as error:
         raise Unfit("model-too-large", f"the model is too large to calibrate: {error}", "Models above 2 GB are not supported yet") from error
-    return open_runner(data, "the model", threads=threads, providers=[CPU])
+    return open_runner(data, "the model", threads=threads, providers=[(CPU, {})])
 
 
 def _not_finite(name: str, first: int, stop: int) -> Rejected:

@@ -1,69 +1,131 @@
-"""``edgewright bench``: latency and energy of a model or an engine."""
+"""``edgewright bench``: latency and energy of a model or an engine, or of two side by side."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from .output import backend_option, batch_option, existing_path, json_option, latency_line, print_json, seconds_option, threads_option
+from .output import (
+    backend_option,
+    batch_option,
+    existing_path,
+    json_option,
+    latency_line,
+    number,
+    print_json,
+    print_table,
+    seconds_option,
+    threads_option,
+)
+
+if TYPE_CHECKING:
+    from ..engines.base import LayerTime, Split
+    from ..pipeline.bench import Ratio
+    from ..pipeline.measure import Timing
 
 
 @click.command()
 @click.argument("model", type=existing_path)
+@click.argument("other", type=existing_path, required=False)
 @click.option("--calibration", type=existing_path, help="Real samples to run; default: zeros.")
+@click.option("--layers", is_flag=True, help="Time each layer too, in runs of their own.")
 @seconds_option
 @backend_option
+@click.option("--provider", help="Execution provider of onnxruntime: cpu, cuda or tensorrt; default: the best there is.")
 @threads_option
 @batch_option
 @json_option
-def bench(model: Path, calibration: Path | None, seconds: float, backend: str | None, threads: int, batch: int, as_json: bool) -> None:
-    """Measure latency percentiles, throughput and energy of MODEL: an ONNX file or an engine folder."""
-    from ..core.card import ModelCard, card_from_toml
-    from ..core.dataset import open_dataset
-    from ..engines.base import BuildOptions
-    from ..engines.discovery import usable_backend
-    from ..engines.manifest import verify_manifest
-    from ..pipeline.measure import EngineUnderTest, first_feeds, measure_timing, open_engine, zeros_for
-    from ..pipeline.subject import batch_for, open_subject
+def bench(
+    model: Path,
+    other: Path | None,
+    calibration: Path | None,
+    layers: bool,
+    seconds: float,
+    backend: str | None,
+    provider: str | None,
+    threads: int,
+    batch: int,
+    as_json: bool,
+) -> None:
+    """Measure latency percentiles, throughput and energy of MODEL: an ONNX file or an engine folder.
 
-    path = model.resolve()
-    if path.is_dir():
-        manifest = verify_manifest(path)
-        name, _ = usable_backend(backend or manifest.backend)
-        engine = EngineUnderTest(name, path / manifest.engine, BuildOptions(threads=threads, batch=batch))
-        card = card_from_toml(path / manifest.card) if manifest.card else ModelCard()
-    else:
-        subject = open_subject(path)
-        # Without --backend an ONNX file is run as it is: by ONNX Runtime.
-        name, _ = usable_backend(backend or "onnxruntime")
-        engine = EngineUnderTest(name, path, BuildOptions(threads=threads, batch=batch))
-        card = subject.card
-    with open_engine(engine) as runner:
-        inputs = runner.inputs
-    size = batch_for(inputs, batch)
-    if calibration is not None:
-        feeds = first_feeds(open_dataset(calibration.resolve(), card, inputs), size)
-    else:
-        shapes = {key: (size, *entry.shape_opt[1:]) for key, entry in card.inputs.items() if entry.shape_opt}
-        feeds = zeros_for(inputs, size, shapes)
-    timing = measure_timing({"": engine}, feeds, seconds=seconds, batch=size)[""]
-    if as_json:
-        print_json(
-            {
-                "latency_ms": timing.latency_ms,
-                "throughput_per_s": timing.latency_ms.throughput_per_s,
-                "energy_mj": timing.energy_mj,
-                "energy_reason": timing.energy_reason,
-                "conditions": timing.conditions,
-            }
-        )
+    With OTHER both are measured in turns, and the ratio says how many times as fast OTHER is.
+    """
+    from ..engines.base import BuildOptions
+    from ..engines.provenance import trusted_by_user
+    from ..pipeline.bench import layers_of, measure_split, open_target, ratio_of, time_targets
+
+    options = BuildOptions(threads=threads, batch=batch, provider=provider)
+    data = None if calibration is None else calibration.resolve()
+    trusted = trusted_by_user()
+    targets = [open_target(path.resolve(), backend, options, data, trusted) for path in (model, other) if path is not None]
+    timings = time_targets(targets, seconds=seconds)
+    splits = [measure_split(target) for target in targets]
+    times = [layers_of(target) if layers else None for target in targets]
+    names = [str(path) for path in (model, other) if path is not None]
+    if other is None:
+        if as_json:
+            print_json(_answer(timings[0], splits[0], times[0]))
+        else:
+            _print(timings[0], splits[0], times[0], threads)
         return
+    ratio = ratio_of(timings[0], timings[1])
+    if as_json:
+        answers = [{"name": name, **_answer(*entry)} for name, *entry in zip(names, timings, splits, times, strict=True)]
+        print_json({"engines": answers, "ratio": ratio})
+    else:
+        _print_both(names, timings, ratio)
+        for name, entry in zip(names, times, strict=True):
+            if entry is not None:
+                click.echo(name)
+                _print_layers(entry)
+
+
+def _answer(timing: Timing, split: Split | None, times: tuple[LayerTime, ...] | None) -> dict[str, object]:
+    found: dict[str, object] = {
+        "latency_ms": timing.latency_ms,
+        "throughput_per_s": timing.latency_ms.throughput_per_s,
+        "energy_mj": timing.energy_mj,
+        "energy_reason": timing.energy_reason,
+        "conditions": timing.conditions,
+        "split_ms": split,
+    }
+    return found if times is None else {**found, "layers": times}
+
+
+def _print(timing: Timing, split: Split | None, times: tuple[LayerTime, ...] | None, threads: int) -> None:
+    conditions, energy = timing.conditions, timing.energy_mj
     click.echo(f"latency: {latency_line(timing.latency_ms)}")
-    click.echo(f"throughput: {(timing.latency_ms.throughput_per_s or 0) * size:.0f} samples/s")
-    energy = timing.energy_mj
+    click.echo(f"throughput: {(timing.latency_ms.throughput_per_s or 0) * conditions.batch:.0f} samples/s")
     click.echo(
         f"energy: {timing.energy_reason}" if energy is None else f"energy: {energy.mean:.3f} mJ, 95 % {energy.ci95[0]:.3f} to {energy.ci95[1]:.3f}"
     )
-    conditions = timing.conditions
-    click.echo(f"on {conditions.processor or conditions.board}, {conditions.provider}, threads {threads}, batch {size}")
+    if split is not None:
+        click.echo(
+            f"of it: to the device {split.host_to_device_ms:.3f} ms, computing {split.compute_ms:.3f}, back {split.device_to_host_ms:.3f}; "
+            f"submitting {split.enqueue_ms:.3f}"
+        )
+    click.echo(f"on {conditions.processor or conditions.board}, {conditions.provider}, threads {threads}, batch {conditions.batch}")
+    if times is not None:
+        _print_layers(times)
+
+
+def _print_both(names: list[str], timings: tuple[Timing, ...], ratio: Ratio) -> None:
+    rows = [
+        [name, number(timing.latency_ms.p50, "ms", 3), number(timing.latency_ms.p99, "ms", 3), number(timing.latency_ms.mean, "ms", 3),
+         number(timing.energy_mj.mean if timing.energy_mj else None, "mJ"), timing.conditions.provider]
+        for name, timing in zip(names, timings, strict=True)
+    ]  # fmt: skip
+    print_table(["engine", "p50", "p99", "mean", "energy", "provider"], rows)
+    click.echo(f"{names[1]} is {number(ratio.by_median)} times as fast as {names[0]} by the median, {ratio.by_mean:.2f} by the mean")
+
+
+def _print_layers(times: tuple[LayerTime, ...]) -> None:
+    total = sum(entry.mean_ms for entry in times) or 1.0
+    rows = [
+        [entry.name, entry.kind, f"{entry.mean_ms:.4f} ms", f"{100 * entry.mean_ms / total:.1f} %", entry.provider]
+        for entry in sorted(times, key=lambda entry: entry.mean_ms, reverse=True)
+    ]
+    print_table(["layer", "kind", "mean", "share", "ran on"], rows)

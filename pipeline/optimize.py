@@ -4,40 +4,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..calibration.calibrate import Calibration, CalibrationOptions, MethodName, calibrate
+from ..calibration.calibrate import Calibration
 from ..core.dataset import Dataset
-from ..core.errors import Rejected, Unfit
+from ..core.errors import Rejected
 from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
-from .build import Built, build_engine, build_options, finish_engine, unfinished
+from .build import Built, finish_engine, unfinished
+from .calibrating import run_calibration
 from .choose import choose
-from .logits import with_logits
-from .measure import first_feeds, measure_fidelity, measure_timing
+from .climb import Climb
+from .judging import Judge
+from .measure import first_feeds, measure_timing
 from .request import RECIPES, OptimizeRequest, OptimizeResult
+from .run import Run
 from .subject import Subject, batch_for, open_subject
+from .workshop import Workshop, open_workshop
 
 Progress = Callable[[float, str], None]
 Cancel = Callable[[], bool]
-
-BASELINE, INT8 = "fp32", "int8"
-
-
-@dataclass(slots=True)
-class _Run:
-    """One run of the pipeline: what the stages hand to each other."""
-
-    request: OptimizeRequest
-    progress: Progress
-    cancel: Cancel
-    notes: list[str] = field(default_factory=list)
-
-    def part(self, start: float, stop: float) -> Progress:
-        """Progress of one stage, as a share of the whole."""
-        return lambda share, note: self.progress(start + (stop - start) * share, note)
 
 
 def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) -> OptimizeResult:
@@ -48,25 +35,24 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
         Unfit: this device cannot, or ``cancelled``.
     """
     started = time.monotonic()
-    run = _Run(request, progress, cancel)
-    out = Path(request.out)
     wants_int8 = _wants_int8(request)
     backend, _ = usable_backend(request.backend)
     subject = open_subject(Path(request.model))
+    run = Run(request, progress, cancel, _workshop(request), subject, Path(request.out), started)
     calibration_set = _dataset(subject, request.calibration)
     evaluation_set = _dataset(subject, request.evaluation)
 
-    baseline = _build_baseline(run, subject, backend, out)
-    built = [baseline]
-    if wants_int8:
-        int8 = _build_int8(run, subject, backend, calibration_set, out)
-        if int8 is not None:
-            built.append(int8)
-    candidates = _measure(run, subject, built, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
+    climb = Climb(run, backend)
+    climb.build_exact()
+    with unfinished(run.out, "calibration") as work:
+        climb.build_others(_calibrate(run, calibration_set, work) if wants_int8 else None)
+    built = climb.built
+    candidates = _measure(run, built, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
     choice = choose(candidates, request.budget)
     for entry, candidate in zip(built, candidates, strict=True):
         finish_engine(
             entry,
+            run.workshop,
             model_name=request.model_name or subject.path.stem,
             deployment=request.deployment,
             model_version=request.model_version,
@@ -85,6 +71,13 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
     )
 
 
+def _workshop(request: OptimizeRequest) -> Workshop:
+    def path(text: str | None) -> Path | None:
+        return None if text is None else Path(text)
+
+    return open_workshop(path(request.identity), path(request.cache), path(request.anchor))
+
+
 def _wants_int8(request: OptimizeRequest) -> bool:
     if request.recipe not in RECIPES:
         raise Rejected("recipe-unknown", f"there is no recipe {request.recipe!r}", f"Use one of: {', '.join(RECIPES)}")
@@ -99,52 +92,36 @@ def _dataset(subject: Subject, path: str | None) -> Dataset | None:
     return None if path is None else subject.dataset(Path(path))
 
 
-def _build_baseline(run: _Run, subject: Subject, backend: str, out: Path) -> Built:
-    options = build_options(subject, precision="fp32", threads=run.request.threads, batch=run.request.batch)
-    return build_engine(BASELINE, backend, subject.path, subject, out, options, progress=run.part(0.0, 0.05))
-
-
-def _build_int8(run: _Run, subject: Subject, backend: str, data: Dataset | None, out: Path) -> Built | None:
-    """The INT8 engine, or None with a note when this model has nothing to quantise."""
+def _calibrate(run: Run, data: Dataset | None, work: Path) -> Calibration | None:
+    """The quantised files in `work`, or None with a note when this model has nothing to quantise."""
     assert data is not None
     try:
-        with unfinished(out, "calibration") as work:
-            calibration = run_calibration(run.request, subject, data, work, run.part(0.05, 0.5), run.cancel)
-            run.notes += [*calibration.warnings, *(f"{entry.node} ({entry.op}) stays in float: {entry.reason}" for entry in calibration.skipped)]
-            options = build_options(subject, precision="int8", threads=run.request.threads, batch=run.request.batch)
-            source, table = calibration.onnxruntime, calibration.table
-            return build_engine(INT8, backend, source, subject, out, options, table=table, progress=run.part(0.5, 0.55))
+        found = run_calibration(run.request, run.subject, data, work, run.part(0.05, 0.5), run.cancel, run.workshop.cache)
     except Rejected as error:
         if error.code != "nothing-to-quantise":
             raise
         run.notes.append(error.message)
         return None
+    run.notes += [*found.warnings, *(f"{entry.node} ({entry.op}) stays in float: {entry.reason}" for entry in found.skipped)]
+    return found
 
 
-def run_calibration(request: OptimizeRequest, subject: Subject, data: Dataset, out: Path, progress: Progress, cancel: Cancel) -> Calibration:
-    """The calibration stage alone, as ``edgewright calibrate`` runs it too."""
-    method: MethodName = request.method  # type: ignore[assignment] # an unknown name is refused by calibrate itself
-    options = CalibrationOptions(method=method, repair=request.repair)
-    return calibrate(subject.path, data, subject.card, out, options, progress=progress, cancel=cancel)
-
-
-def _measure(
-    run: _Run, subject: Subject, built: list[Built], data: Dataset | None, measured_on: Literal["evaluation", "calibration"]
-) -> tuple[Candidate, ...]:
+def _measure(run: Run, built: list[Built], data: Dataset | None, measured_on: Literal["evaluation", "calibration"]) -> tuple[Candidate, ...]:
+    subject, request = run.subject, run.request
     fidelities: dict[str, Fidelity | None] = dict.fromkeys((entry.name for entry in built), None)
     if data is not None:
-        with with_logits(subject, {entry.name: entry.under_test for entry in built}, Path(run.request.out)) as engines:
-            fidelities.update(measure_fidelity(subject, BASELINE, engines, data, measured_on, progress=run.part(0.55, 0.85), cancel=run.cancel))
+        evaluated = request.evaluation if measured_on == "evaluation" else request.calibration
+        judge = Judge(subject, data, measured_on, Path(evaluated or ""), run.workshop.cache, run.out)
+        fidelities.update(judge.fidelities(built, progress=run.part(0.55, 0.85), cancel=run.cancel))
     else:
         run.notes.append("fidelity was not measured: there is no evaluation and no calibration data")
-    if run.cancel():
-        raise Unfit("cancelled", "the run was cancelled", "Start it again")
+    run.check_cancelled()
     run.progress(0.86, "measuring latency and energy")
-    batch = batch_for(subject.inputs, run.request.batch)
+    batch = batch_for(subject.inputs, request.batch)
     timings = measure_timing(
         {entry.name: entry.under_test for entry in built},
-        first_feeds(data, batch) if data is not None else None,
-        seconds=run.request.bench_seconds,
+        dict.fromkeys((entry.name for entry in built), first_feeds(data, batch) if data is not None else None),
+        seconds=request.bench_seconds,
         batch=batch,
         cancel=run.cancel,
     )
@@ -162,6 +139,8 @@ def _measure(
             build_s=round(entry.build_s, 3),
             build_memory_mb=round(entry.build_memory_mb, 1),
             fingerprint=entry.fingerprint,
+            precision=entry.options.precision,
+            is_cached=entry.is_cached,
         )
         for entry in built
     )
