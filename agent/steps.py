@@ -130,6 +130,9 @@ class WorkerSteps:
             threads=config.optimize.threads,
             bench_seconds=config.optimize.bench_seconds,
             model_name=model,
+            identity=str(config.state),
+            cache=str(config.state / "cache"),
+            anchor=str(config.trust) if config.optimize.accept_signed_engines else None,
             deployment=order.deployment,
             model_version=order.version,
         )
@@ -137,7 +140,7 @@ class WorkerSteps:
         return _outcome(msgspec.json.decode(answer, type=OptimizeResult))
 
     def probe(self, folder: Path, cancel: threading.Event) -> None:
-        _run("probe", msgspec.json.encode({"folder": str(folder)}), Limits(PROBE_S, nice=5), cancel)
+        _run("probe", msgspec.json.encode({"folder": str(folder), "state": str(self._config.state)}), Limits(PROBE_S, nice=5), cancel)
 
     def command(self, model: str, verb: CommandVerb, folder: Path, cancel: threading.Event) -> None:
         section = self._config.model(model)

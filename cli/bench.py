@@ -73,7 +73,7 @@ def bench(
         return
     ratio = ratio_of(timings[0], timings[1])
     if as_json:
-        answers = [{"name": name, **_answer(*entry)} for name, *entry in zip(names, timings, splits, times, strict=True)]
+        answers = [{"name": name, **_answer(*entry)} for name, entry in zip(names, zip(timings, splits, times, strict=True), strict=True)]
         print_json({"engines": answers, "ratio": ratio})
     else:
         _print_both(names, timings, ratio)
