@@ -42,7 +42,7 @@ def ladder(backend: str, capabilities: Capabilities, sources: frozenset[Source],
         return _offered(_wanted(_onnxruntime(""), with_int8), sources)
     all_rungs = _strongly_typed(backend) if capabilities.is_strongly_typed else _flagged(backend, sources)
     wanted = _wanted(all_rungs, with_int8)
-    possible = [rung for rung in wanted if rung.precision in capabilities.precisions or rung.precision == "mixed"]
+    possible = [rung for rung in wanted if rung.precision in capabilities.precisions]
     notes = [f"{rung.name}: {backend} has no {rung.precision} on this device" for rung in wanted if rung not in possible]
     fallback = _wanted(_onnxruntime(f"{FALLBACK}-"), with_int8) if with_fallback else ()
     exact = [rung for rung in (*possible, *fallback) if rung.precision == "fp32"]
