@@ -38,8 +38,11 @@ def print_json(value: object) -> None:
 
 
 def print_failure(reason: Reason, *, as_json: bool) -> None:
-    """The one-line reason on stderr; with `as_json` the error object on stdout as well."""
-    click.echo(f"edgewright: {reason.line()} [{reason.code}]", err=True)
+    """The one-line reason on stderr, and below it what it tells to write into a file; with `as_json` that is in the object on stdout instead."""
+    first, _, rest = reason.line().partition("\n")
+    click.echo(f"edgewright: {first} [{reason.code}]", err=True)
+    if rest and not as_json:
+        click.echo(rest, err=True)
     if as_json:
         print_error(reason)
 

@@ -18,7 +18,7 @@ from ..engines.base import BuildOptions, Runner, Tensors
 from ..engines.discovery import load_backend
 from ..engines.feeds import cast_feeds, filled_feeds, first_samples
 from ..engines.fidelity import FidelityMeter
-from ..engines.shapes import profile_missing
+from ..engines.shapes import profile_toml, shape_words
 from ..profiling.conditions import read_conditions
 from ..profiling.energy import measure_energy
 from ..profiling.latency import measure_interleaved
@@ -129,7 +129,7 @@ def zeros_for(inputs: tuple[TensorSpec, ...], batch: int, shapes: Mapping[str, t
     """Zeros for inputs whose only free axis is the first, or whose shape stands in `shapes`.
 
     Raises:
-        Rejected: ``profile-missing`` naming the inputs, with the lines to add to the card.
+        Unfit: ``shapes-unknown`` naming the inputs, with the lines to add to the card.
     """
     feeds = {}
     unknown = []
@@ -142,5 +142,7 @@ def zeros_for(inputs: tuple[TensorSpec, ...], batch: int, shapes: Mapping[str, t
         else:
             feeds[spec.name] = np.zeros([axis or 1 for axis in shape], spec.dtype)
     if unknown:
-        raise profile_missing(unknown)
+        names = ", ".join(f"{spec.name!r} ({shape_words(spec.shape)})" for spec in unknown)
+        hint = f"Give --calibration DATA, or add to the model card, with the sizes that you use:\n{profile_toml(unknown)}"
+        raise Unfit("shapes-unknown", f"nothing says the free axes of {names}", hint)
     return feeds

@@ -7,19 +7,19 @@ from pathlib import Path
 import msgspec
 
 from ...core.card import card_from_toml
-from ...core.errors import Rejected, Unfit
+from ...core.errors import Unfit
 from ...engines.opening import check_folder
-from ...engines.provenance import trusted_keys
+from ...engines.provenance import trusted_by_user, trusted_keys
 from ...profiling.board import read_board
 from ..child import Progress
 from ..measure import zeros_for
 
 
 class ProbeRequest(msgspec.Struct, frozen=True):
-    """The engine folder to probe, and the state folder with the device's public engine key."""
+    """The engine folder to probe, and the state folder with the device's public engine key; None = this user's."""
 
     folder: str
-    state: str
+    state: str | None = None
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
@@ -32,7 +32,7 @@ class ProbeResult(msgspec.Struct, frozen=True):
 def run(request: bytes, progress: Progress) -> bytes:
     wanted = msgspec.json.decode(request, type=ProbeRequest)
     folder = Path(wanted.folder)
-    checked = check_folder(folder, trusted_keys(Path(wanted.state)))
+    checked = check_folder(folder, trusted_by_user() if wanted.state is None else trusted_keys(Path(wanted.state)))
     manifest = checked.manifest
     progress(0.5, "loading the engine")
     with checked.open() as runner:
@@ -43,9 +43,9 @@ def run(request: bytes, progress: Progress) -> bytes:
         shapes = {} if card is None else {name: entry.shape_opt for name, entry in card.inputs.items() if entry.shape_opt}
         try:
             runner.infer(zeros_for(runner.inputs, 1, shapes))
-        except Rejected as error:
+        except Unfit as error:
             # Free axes that nothing names: the engine opened, which is as much as can be known.
-            if error.code != "profile-missing":
+            if error.code != "shapes-unknown":
                 raise
         provider = runner.provider
     return msgspec.json.encode(ProbeResult(provider, read_board().model))

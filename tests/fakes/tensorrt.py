@@ -334,9 +334,8 @@ def _deserialize(trt: Any, settings: Settings, version: str, logger: Any, plan: 
         _say(logger, severity.ERROR, f"Error Code 1: Serialization (Version tag does not match. {words})")
         return None
     if meta["gpu"] != settings.gpu:
-        logger.log(
-            severity.ERROR, f"Error Code 6: API Usage Error (The engine plan file is generated on an incompatible device, built for {meta['gpu']})"
-        )
+        words = "Error Code 6: API Usage Error (The engine plan file is generated on an incompatible device"
+        _say(logger, severity.ERROR, f"{words}, built for {meta['gpu']})")
         return None
     model = onnx.ModelProto.FromString(body[head_size:])
     weights = {entry.name for entry in model.graph.initializer}
