@@ -20,6 +20,7 @@ COMMANDS = {
     "calibrate": "calibrate:calibrate",
     "build": "build:build",
     "bench": "bench:bench",
+    "engines": "engines:engines",
     "power": "power:power",
     "doctor": "doctor:doctor",
     "agent": "agent:agent",
