@@ -50,11 +50,13 @@ class DeviceFacts(msgspec.Struct, frozen=True):
     processor: str
     backends: tuple[Runtime, ...]
     sensors: tuple[Runtime, ...]
+    driver: str = ""
 
     @property
     def runtime(self) -> str:
-        """The usable runtimes and versions in one line: another line means that engines have to be built again."""
-        return ", ".join(f"{backend.name} {backend.version}" for backend in self.backends if backend.usable)
+        """The usable runtimes, their versions and the driver in one line: another line means that engines have to be built again."""
+        usable = ", ".join(f"{backend.name} {backend.version}" for backend in self.backends if backend.usable)
+        return f"{usable} on {self.driver}" if self.driver else usable
 
 
 def _run(task: str, request: bytes, limits: Limits, cancel: threading.Event, on_progress: Callable[[float, str], None] | None = None) -> bytes:

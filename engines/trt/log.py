@@ -22,7 +22,7 @@ def make_logger(trt: Any, on_line: Callable[[str], None] | None = None, *, is_ve
     severity = trt.ILogger.Severity if hasattr(trt.ILogger, "Severity") else trt.Logger.Severity
     loud = (severity.INTERNAL_ERROR, severity.ERROR)
 
-    class EdgewrightLogger(trt.ILogger):  # type: ignore[misc, valid-type] # the base comes from an untyped module
+    class EdgewrightLogger(trt.ILogger):  # type: ignore[misc] # the base comes from an untyped module
         def __init__(self) -> None:
             # pybind11 wants the base's own initialiser, not super()'s proxy.
             trt.ILogger.__init__(self)

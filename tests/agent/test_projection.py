@@ -59,3 +59,14 @@ def test_capabilities_name_the_board_and_what_is_usable_and_why_not(device: Any)
     assert facts.runtime == "a 1"
     unnamed = projection.capabilities(device.config, DeviceFacts("board", "", (), ()), None)
     assert (unnamed.hardware_class, unnamed.free_disk_mb) == ("board", None)
+
+
+def test_a_new_driver_is_a_new_runtime():
+    backends = (Runtime(name="tensorrt", usable=True, version="10.3.0"),)
+    before = DeviceFacts("Orin", "cpu", backends, (), "R36 (release), REVISION: 4.0; CUDA 12.6")
+
+    after = DeviceFacts("Orin", "cpu", backends, (), "R36 (release), REVISION: 4.4; CUDA 12.6")
+
+    assert before.runtime != after.runtime
+    assert before.runtime.startswith("tensorrt 10.3.0 on R36")
+    assert DeviceFacts("PC", "cpu", backends, ()).runtime == "tensorrt 10.3.0"
