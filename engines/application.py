@@ -41,6 +41,11 @@ class ModelRunner:
         return self._now.manifest
 
     @property
+    def folder(self) -> Path:
+        """Where what is loaded now lies: the engine, its card, its manifest."""
+        return self._link.parent / self._target
+
+    @property
     def inputs(self) -> tuple[TensorSpec, ...]:
         return self._now.runner.inputs
 
