@@ -73,7 +73,6 @@ class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     dla_core: int | None = None
     is_sparse: bool = False
     is_refittable: bool = False
-    is_stripped: bool = False
     compatibility: Compatibility = "none"
     model_name: str = ""
     identity: str | None = None
