@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := core profiling engines calibration compression pipeline agent controller cli
 
-.PHONY: demo dev test check bindings gpu clean
+.PHONY: demo dev test check fuzz bindings gpu clean
 
 demo: $(VENV)/.run
 	$(BIN)/edgewright demo
@@ -44,3 +44,6 @@ $(VENV)/.dev: $(VENV)/.venv setup.cfg
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+fuzz: $(VENV)/.dev
+	EDGEWRIGHT_FUZZ_READS=1000000 PYTHONSAFEPATH=1 $(BIN)/python -Im pytest tests/profiling/test_odd_trees.py -q -k fuzzed

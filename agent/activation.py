@@ -30,8 +30,11 @@ def stage(deployer: Deployer, name: str, _action: Action) -> bool:
     def run(_cancel: threading.Event) -> None:
         slots.stage(built, target)
 
-    job = Job(f"stage {name}", run, lambda _: deployer.happen(name, "stage"), lambda reason: deployer.happen(name, "fail", reason))
-    deployer.submit("short", name, job)
+    def failed(reason: Reason) -> None:
+        if reason.code != "cancelled":  # a cancel has its own words in the plan
+            deployer.happen(name, "fail", reason)
+
+    deployer.submit("short", name, Job(f"stage {name}", run, lambda _: deployer.happen(name, "stage"), failed))
     return False
 
 

@@ -25,6 +25,7 @@ from .journal import JournalFile, count_start
 from .lanes import Job, Lanes
 from .ledger import Ledger
 from .outbox import Outbox
+from .profiles import Profiles
 from .session import Arrivals, Session, link_options
 from .state import lock_state
 from .store import Store
@@ -68,8 +69,18 @@ class Daemon:
             problem=lambda reason: self._problem("link", reason),
         )
         self.session = Session(config.fleet, config.device, options, boot_id(), start, arrivals, self.post)
+        self.profiles = Profiles(config.state, config.fleet, config.device, self.lanes, steps.profile, self._changed)
         self.deployer = Deployer(
-            Parts(config, store, ledger, self.lanes, steps.WorkerSteps(config, store), ask=self.session.ask, changed=self._changed)
+            Parts(
+                config,
+                store,
+                ledger,
+                self.lanes,
+                steps.WorkerSteps(config, store),
+                ask=self.session.ask,
+                changed=self._changed,
+                prepare_profile=self.profiles.prepare,
+            )
         )
         receiver = Receiver(self._verify, self._want, self._obey, lambda: self.deployer.journal.desired_digest, self._problem)
         self.envelopes = Envelopes(receiver, self.lanes)
@@ -144,8 +155,12 @@ class Daemon:
     def _changed(self) -> None:
         """After a durable change: spooled events go out at once, the whole report at most once a second."""
         if self.session.is_connected:
-            self.outbox.flush(self.session.publish_event)
+            self._flush()
         self._is_report_due = True
+
+    def _flush(self) -> None:
+        self.outbox.flush(self.session.publish_event)
+        self.profiles.spool.flush(self.session.publish_profile)
 
     def _report(self) -> None:
         self._is_report_due = False
@@ -188,7 +203,7 @@ class Daemon:
         self._problem("link", None)
         self.deployer.is_link_up = True
         self._guarded(self.session.announce, self.capabilities)
-        self.outbox.flush(self.session.publish_event)
+        self._flush()
         self._guarded(self._report)
         self.deployer.advance()
 
@@ -198,8 +213,8 @@ class Daemon:
         self.deployer.advance()
 
     def _published(self, message_id: int) -> None:
-        if self.outbox.acknowledged(message_id):
-            self.outbox.flush(self.session.publish_event)
+        if self.outbox.acknowledged(message_id) or self.profiles.spool.acknowledged(message_id):
+            self._flush()
 
     def _blob_arrived(self, payload: bytes) -> None:
         self.deployer.downloads.frame(payload)

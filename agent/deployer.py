@@ -27,6 +27,7 @@ from .journal import DeploymentRecord, Journal, ModelRecord
 from .lanes import Job, LaneName, Lanes
 from .ledger import Ledger
 from .plan import Facts, next_action
+from .profiles import PrepareProfile, refuse_profile
 from .slots import ModelSlots
 from .steps import Steps
 from .store import Store
@@ -42,7 +43,7 @@ MAX_ACTIONS = 32
 @dataclass(slots=True)
 class Parts:
     """What the deployer works with. `ask` sends a request for chunks and returns False when the link is down; `changed` is called after every
-    change that the fleet should hear of.
+    change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it.
     """
 
     config: AgentConfig
@@ -52,6 +53,7 @@ class Parts:
     steps: Steps
     ask: Callable[[Request], bool]
     changed: Callable[[], None]
+    prepare_profile: PrepareProfile = refuse_profile
     clock_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
 

@@ -18,6 +18,7 @@ RULES = (
     "`reject` is the sender's fault and is never retried. `fail` is this device's or the program's fault; its reason says what may help.",
     "From ACTIVATING on the device has changed: whatever goes wrong, and whoever cancels, it is rolled back first and ends as FAILED.",
     "A deadline counts the time in all open states, on the monotonic clock, also over restarts.",
+    "A roll-back by the owner is no deployment: the previous engine becomes active and is held. Until its release only a removal applies.",
     "`retry` builds what succeeded once more: for a new runtime (another JetPack or driver), or when its engine is not active any more.",
 )
 GENERATED = "<!-- Generated: python -m edgewright.agent.documentation docs -->"

@@ -155,6 +155,7 @@ class Downloads:
     def _end(self, reason: Reason | None) -> None:
         model, transfer = self._model, self._transfer
         assert transfer is not None
+        log.info("%s: %d of %d bytes, by %d requests, %d chunks asked for again", model, *self.progress(model), transfer.requests, transfer.repeated)
         if reason is not None:
             transfer.discard()
         self._transfer, self._model = None, ""

@@ -1,4 +1,5 @@
-"""The outbox: events on disk until the broker has acknowledged them. At most `MAX_IN_FLIGHT` are handed over at a time.
+"""The outbox: events (and, in a folder of their own, parts of profiles) on disk until the broker has acknowledged them. At most `MAX_IN_FLIGHT`
+are handed over at a time.
 
 An event may be delivered twice (its file is deleted after the acknowledgement, and a crash may come between); receivers drop duplicates by
 id. When more events wait than the limit allows, the oldest go: the state travels whole in ``reported`` and is not lost with them.
@@ -21,10 +22,11 @@ Publish = Callable[[bytes], "int | None"]
 
 
 class Outbox:
-    """Owns ``outbox/`` of the state folder. Owned by the daemon's loop."""
+    """Owns one folder of the state folder. Owned by the daemon's loop."""
 
-    def __init__(self, state: Path, limit: int) -> None:
-        self._folder = state / "outbox"
+    def __init__(self, state: Path, limit: int, *, folder: str = "outbox", in_flight: int = MAX_IN_FLIGHT) -> None:
+        self._folder = state / folder
+        self._max_in_flight = in_flight
         self._folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self._folder)
         self._limit = limit
@@ -37,8 +39,11 @@ class Outbox:
 
     def add(self, event: Event) -> None:
         """Persist one event."""
-        name = f"{event.sequence:020d}.json"
-        write_atomic(self._folder / name, encode(event))
+        self.put(f"{event.sequence:020d}.json", encode(event))
+
+    def put(self, name: str, payload: bytes) -> None:
+        """Persist one message; they go in the order of their names. The same name again replaces it."""
+        write_atomic(self._folder / name, payload)
         if name not in self._waiting and name not in self._in_flight.values():
             self._waiting.append(name)
         while len(self._waiting) > self._limit:
@@ -48,7 +53,7 @@ class Outbox:
 
     def flush(self, publish: Publish) -> None:
         """Hand over what may go now; `publish` returns the message's id, or None when the link is down."""
-        while self._waiting and len(self._in_flight) < MAX_IN_FLIGHT:
+        while self._waiting and len(self._in_flight) < self._max_in_flight:
             name = self._waiting[0]
             try:
                 payload = (self._folder / name).read_bytes()

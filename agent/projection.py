@@ -6,9 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..core.errors import Reason
+from ..core.errors import EdgewrightError, Reason
 from ..core.wire.messages import Capabilities, ModelReport, Reported
 from .config import AgentConfig
+from .slots import Slots
 from .steps import DeviceFacts
 from .vitals import machine, memory_mb
 
@@ -32,7 +33,7 @@ def reported(deployer: Deployer, session: int, problems: tuple[Reason, ...]) -> 
 
 def report_of_model(deployer: Deployer, name: str) -> ModelReport:
     """One model: its slots and its latest deployment."""
-    record, slots = deployer.journal.models[name], deployer.slots(name).read()
+    record, slots = deployer.journal.models[name], _slots(deployer, name)
     current = record.deployment
     done, total = deployer.downloads.progress(name)
     return ModelReport(
@@ -48,6 +49,14 @@ def report_of_model(deployer: Deployer, name: str) -> ModelReport:
         bytes_done=done,
         bytes_total=total,
     )
+
+
+def _slots(deployer: Deployer, name: str) -> Slots:
+    """Slots that the disk does not give out are reported as empty, beside the problem that says so: one model must not silence a device."""
+    try:
+        return deployer.slots(name).read()
+    except EdgewrightError:
+        return Slots()
 
 
 def capabilities(config: AgentConfig, facts: DeviceFacts, free_disk_mb: int | None) -> Capabilities:

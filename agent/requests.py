@@ -74,6 +74,10 @@ def _obey(deployer: Deployer, command: Command, mark: dict[str, Any]) -> None:
         roll_back(deployer, command.model or "", **mark)
     elif command.verb == "release":
         release(deployer, command.model or "", **mark)
+    elif command.verb == "profile":
+        begin = deployer.parts.prepare_profile(command)
+        deployer.ledger.commit(**mark)
+        begin()
     else:
         deployer.ledger.commit(**mark)  # a report is due after every command
 

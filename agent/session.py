@@ -102,6 +102,9 @@ class Session:
     def publish_event(self, payload: bytes) -> int | None:
         return self._link.publish(topic(self._fleet, self._device, "event"), payload, qos=1)
 
+    def publish_profile(self, payload: bytes) -> int | None:
+        return self._link.publish(topic(self._fleet, self._device, "profile"), payload, qos=1)
+
     def ask(self, request: Request) -> bool:
         """Send one request for chunks; False when the link is down."""
         get = Get(fleet=self._fleet, device=self._device, digest=request.digest, ranges=request.ranges, window=request.window)

@@ -20,7 +20,7 @@ from ..core.trust import Verified, VerifyRequest
 from ..core.wire.messages import Measurement, Order, Runtime
 from ..engines.manifest import read_manifest
 from ..pipeline.child import Limits, run_child
-from ..pipeline.request import OptimizeRequest, OptimizeResult
+from ..pipeline.request import OptimizeRequest, OptimizeResult, ProfileRequest
 from .commands import run_command
 from .config import AgentConfig
 from .store import Store
@@ -28,6 +28,9 @@ from .store import Store
 VERIFY_S = 60.0
 PROBE_S = 120.0
 CAPABILITIES_S = 300.0
+# Beside the order's own time: warm-up, idle before and after, and loading the engine.
+PROFILE_FACTOR = 3.0
+PROFILE_MARGIN_S = 180.0
 ARRAY_SUFFIX = ".npz"
 
 CommandVerb = Literal["activate", "health"]
@@ -79,6 +82,16 @@ def verify(request: VerifyRequest, cancel: threading.Event) -> Verified:
 def look_at_device(cancel: threading.Event) -> DeviceFacts:
     """What this device has."""
     return msgspec.json.decode(_run("capabilities", b"{}", Limits(CAPABILITIES_S, nice=5), cancel), type=DeviceFacts)
+
+
+def profile(request: ProfileRequest, cancel: threading.Event) -> bytes:
+    """The profile that was ordered, as JSON.
+
+    Raises:
+        EdgewrightError: what the task raises, or how its child ended.
+    """
+    limits = Limits(time_s=PROFILE_FACTOR * request.order.seconds + PROFILE_MARGIN_S, nice=0)
+    return _run("profile", msgspec.json.encode(request), limits, cancel)
 
 
 class Steps(Protocol):

@@ -21,9 +21,12 @@ from .output import (
 )
 
 if TYPE_CHECKING:
+    from ..core.measurement import Energy
+    from ..core.profile import ScenarioName
     from ..engines.base import LayerTime, Split
     from ..pipeline.bench import Ratio
     from ..pipeline.measure import Timing
+    from ..pipeline.target import Target
 
 
 @click.command()
@@ -31,6 +34,15 @@ if TYPE_CHECKING:
 @click.argument("other", type=existing_path, required=False)
 @click.option("--calibration", type=existing_path, help="Real samples to run; default: zeros.")
 @click.option("--layers", is_flag=True, help="Time each layer too, in runs of their own.")
+@click.option(
+    "--scenario",
+    type=click.Choice(["single-stream", "multi-stream", "offline", "open-loop"]),
+    default="single-stream",
+    show_default=True,
+    help="How calls come, as MLPerf names it; an open loop's latency counts from the schedule.",
+)
+@click.option("--streams", type=click.IntRange(1, 64), default=1, show_default=True, help="Calls side by side, where the scenario has them.")
+@click.option("--rate", "rate_per_s", type=click.FloatRange(0.01, 100_000), default=10.0, show_default=True, help="Calls a second of the open loop.")
 @seconds_option
 @backend_option
 @click.option("--provider", help="Execution provider of onnxruntime: cpu, cuda or tensorrt; default: the best there is.")
@@ -42,6 +54,9 @@ def bench(
     other: Path | None,
     calibration: Path | None,
     layers: bool,
+    scenario: ScenarioName,
+    streams: int,
+    rate_per_s: float,
     seconds: float,
     backend: str | None,
     provider: str | None,
@@ -53,34 +68,50 @@ def bench(
 
     With OTHER both are measured in turns, and the ratio says how many times as fast OTHER is.
     """
-    from ..engines.base import BuildOptions
-    from ..engines.provenance import trusted_by_user
-    from ..pipeline.bench import layers_of, measure_split, open_target, ratio_of, time_targets
+    from ..pipeline.bench import layers_of, measure_split, ratio_of, time_targets
+    from ..pipeline.target import open_target
 
-    options = BuildOptions(threads=threads, batch=batch, provider=provider)
-    data = None if calibration is None else calibration.resolve()
-    trusted = trusted_by_user()
-    targets = [open_target(path.resolve(), backend, options, data, trusted) for path in (model, other) if path is not None]
-    timings = time_targets(targets, seconds=seconds)
+    if other is not None and scenario != "single-stream":
+        raise click.UsageError("Two engines are compared in the scenario single-stream only.")
+    samples = None if calibration is None else calibration.resolve()
+    paths = [path for path in (model, other) if path is not None]
+    targets = [open_target(path.resolve(), backend=backend, provider=provider, threads=threads, batch=batch, calibration=samples) for path in paths]
+    if scenario == "single-stream":
+        timings = time_targets(targets, seconds=seconds)
+    else:
+        timings = (_under_load(targets[0], scenario, seconds, streams, rate_per_s),)
     splits = [measure_split(target) for target in targets]
     times = [layers_of(target) if layers else None for target in targets]
-    names = [str(path) for path in (model, other) if path is not None]
     if other is None:
         if as_json:
             print_json(_answer(timings[0], splits[0], times[0]))
         else:
-            _print(timings[0], splits[0], times[0], threads)
+            _print(timings[0], splits[0], times[0])
         return
-    ratio = ratio_of(timings[0], timings[1])
+    ratio, names = ratio_of(timings[0], timings[1]), [str(path) for path in paths]
     if as_json:
         answers = [{"name": name, **_answer(*entry)} for name, entry in zip(names, zip(timings, splits, times, strict=True), strict=True)]
         print_json({"engines": answers, "ratio": ratio})
-    else:
-        _print_both(names, timings, ratio)
-        for name, entry in zip(names, times, strict=True):
-            if entry is not None:
-                click.echo(name)
-                _print_layers(entry)
+        return
+    _print_both(names, timings, ratio)
+    for name, entry in zip(names, times, strict=True):
+        if entry is not None:
+            click.echo(name)
+            _print_layers(entry)
+
+
+def _under_load(target: Target, scenario: ScenarioName, seconds: float, streams: int, rate_per_s: float) -> Timing:
+    """One engine under one of MLPerf's scenarios; the throughput is the whole load's."""
+    from msgspec.structs import replace
+
+    from ..core.profile import ProfileOrder
+    from ..pipeline.measure import Timing
+    from ..pipeline.profile import profile_target
+
+    found = profile_target(target, ProfileOrder(scenario=scenario, seconds=max(0.1, seconds), streams=streams, rate_per_s=rate_per_s))
+    assert found.latency_ms is not None
+    latency = replace(found.latency_ms, throughput_per_s=found.throughput_per_s)
+    return Timing(latency, found.energy_mj, found.energy_reason, found.conditions)
 
 
 def _answer(timing: Timing, split: Split | None, times: tuple[LayerTime, ...] | None) -> dict[str, object]:
@@ -95,19 +126,17 @@ def _answer(timing: Timing, split: Split | None, times: tuple[LayerTime, ...] | 
     return found if times is None else {**found, "layers": times}
 
 
-def _print(timing: Timing, split: Split | None, times: tuple[LayerTime, ...] | None, threads: int) -> None:
+def _print(timing: Timing, split: Split | None, times: tuple[LayerTime, ...] | None) -> None:
     conditions, energy = timing.conditions, timing.energy_mj
     click.echo(f"latency: {latency_line(timing.latency_ms)}")
     click.echo(f"throughput: {(timing.latency_ms.throughput_per_s or 0) * conditions.batch:.0f} samples/s")
-    click.echo(
-        f"energy: {timing.energy_reason}" if energy is None else f"energy: {energy.mean:.3f} mJ, 95 % {energy.ci95[0]:.3f} to {energy.ci95[1]:.3f}"
-    )
+    click.echo(f"energy: {timing.energy_reason}" if energy is None else f"energy: {_energy_line(energy)}")
     if split is not None:
         click.echo(
             f"of it: to the device {split.host_to_device_ms:.3f} ms, computing {split.compute_ms:.3f}, back {split.device_to_host_ms:.3f}; "
             f"submitting {split.enqueue_ms:.3f}"
         )
-    click.echo(f"on {conditions.processor or conditions.board}, {conditions.provider}, threads {threads}, batch {conditions.batch}")
+    click.echo(f"on {conditions.processor or conditions.board}, {conditions.provider}, threads {conditions.threads}, batch {conditions.batch}")
     if times is not None:
         _print_layers(times)
 
@@ -129,3 +158,10 @@ def _print_layers(times: tuple[LayerTime, ...]) -> None:
         for entry in sorted(times, key=lambda entry: entry.mean_ms, reverse=True)
     ]
     print_table(["layer", "kind", "mean", "share", "ran on"], rows)
+
+
+def _energy_line(energy: Energy) -> str:
+    parts = [f"{energy.mean:.3f} mJ gross, 95 % {energy.ci95[0]:.3f} to {energy.ci95[1]:.3f} ({energy.scope}, {energy.source})"]
+    if energy.net is not None:
+        parts.append(f"{energy.net:.3f} mJ above idle")
+    return ", ".join(parts) + (f"; flags: {', '.join(energy.flags)}" if energy.flags else "")

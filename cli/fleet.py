@@ -8,6 +8,7 @@ import click
 
 from .fleet_commands import cancel, release, rollback
 from .fleet_deploy import deploy, remove, report, watch
+from .fleet_profile import profile
 from .fleet_report import ago, printable
 from .fleet_state import fleet_database, fleet_paths, state_option
 from .output import existing_path, json_option, print_json, print_table
@@ -119,5 +120,5 @@ def devices(state: Path, as_json: bool) -> int:
     return 0
 
 
-for command in (deploy, remove, watch, report, cancel, rollback, release):
+for command in (deploy, remove, watch, report, cancel, rollback, release, profile):
     fleet.add_command(command)

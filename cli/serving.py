@@ -36,12 +36,18 @@ CONNECT_S = 20.0
 
 
 class _Stop:
-    """Set by SIGTERM and SIGINT from the beginning: a signal while the broker starts must end it too."""
+    """Set by SIGTERM and SIGINT, from the beginning to the end: a signal while the broker starts must end it too."""
 
     def __init__(self) -> None:
         self.is_set = False
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._set)
+
+    def __enter__(self) -> _Stop:  # noqa: PYI034 - Self is not in Python 3.10's typing
+        self._before = {number: signal.signal(number, self._set) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _set(self, *_: object) -> None:
         self.is_set = True
@@ -54,8 +60,7 @@ def serve_fleet(paths: FleetPaths, broker: str, port: int, ca: Path | None, *, a
         EdgewrightError: it cannot start, or its broker has died.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    stop = _Stop()
-    with _only_server(paths):
+    with _Stop() as stop, _only_server(paths):
         write_atomic(paths.broker / ACL_NAME, mosquitto_acl(fleet_name(paths)).encode(), mode=0o600)  # for a broker that is not ours, too
         if broker not in KINDS:
             options = options_from_url(broker, fleet_name(paths), ca)

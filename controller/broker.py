@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import shutil
@@ -11,7 +10,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -19,11 +17,11 @@ from ..core.errors import Unfit
 from ..core.files import write_atomic
 from ..core.wire.frames import MAX_PAYLOAD_BYTES
 from .access import mosquitto_acl
+from .leash import leashed
 from .paths import FleetPaths
 
 Kind = Literal["auto", "mosquitto", "amqtt"]
 
-_PR_SET_PDEATHSIG = 1
 ACL_NAME = "acl"
 _READY_S = 15.0
 _STOP_S = 5.0
@@ -137,13 +135,12 @@ class OwnBroker:
     def _spawn(self, command: list[str]) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
             return subprocess.Popen(
-                command,
+                leashed(command),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"PYTHONSAFEPATH": "1"},
                 start_new_session=True,  # Ctrl-C is for us; we stop it when the goodbyes are said
-                preexec_fn=_die_with_parent(),  # noqa: PLW1509 - one system call, safe after a fork
             )
 
     @property
@@ -199,8 +196,3 @@ def _check_port(port: int) -> None:
             code = "port-in-use" if error.errno == errno.EADDRINUSE else "broker-start-failed"
             hint = "Use another --port (0 takes a free one), or give the address of the running broker with --broker"
             raise Unfit(code, f"port {port} cannot be used: {error.strerror}", hint) from error
-
-
-def _die_with_parent() -> Callable[[], None]:
-    libc = ctypes.CDLL(None)
-    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

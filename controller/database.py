@@ -16,7 +16,9 @@ from ..core.errors import Faulty, Unfit
 from .tables import Table
 
 BUSY_MS = 10_000
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# Later versions have added whole tables only: making what is missing is the whole migration.
+GROWABLE_VERSIONS = frozenset({0, 1})
 
 
 class Database:
@@ -73,10 +75,10 @@ class Database:
         with self._errors(), self._engine.connect() as connection:
             connection.execute(text("BEGIN IMMEDIATE"))
             version = int(connection.execute(text("PRAGMA user_version")).scalar_one())
-            if version not in {0, SCHEMA_VERSION}:
+            if version not in {*GROWABLE_VERSIONS, SCHEMA_VERSION}:
                 message = f"the database {self._path} has version {version}, this program knows {SCHEMA_VERSION}"
                 raise Unfit("database-version", message, "Use the version of edgewright that made it, or another state folder")
-            if version == 0:
+            if version in GROWABLE_VERSIONS:
                 Table.metadata.create_all(connection)
                 connection.execute(text(f"PRAGMA user_version = {SCHEMA_VERSION}"))
             connection.commit()

@@ -9,6 +9,7 @@ the password; and it does not notice that a client is silent.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -25,6 +26,7 @@ from .passwords import is_password, read_passwords
 
 _OVERRIDDEN = ("_authenticate", "_topic_filtering", "_publish_retained_messages_for_subscription")
 _USER = "edgewright-user"
+SHUTDOWN_S = 2.0
 
 
 class FleetBroker(Broker):  # type: ignore[misc] # amqtt carries no types
@@ -88,7 +90,9 @@ async def serve(port: int, fleet: str, passwords: Path) -> None:
     broker = FleetBroker(configuration(port), fleet, passwords)
     await broker.start()
     await stop.wait()
-    await broker.shutdown()
+    # From Python 3.12 on a server waits for every connection, also for those that amqtt has given up without closing.
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(broker.shutdown(), SHUTDOWN_S)
 
 
 def main() -> None:

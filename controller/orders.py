@@ -13,19 +13,20 @@ from sqlalchemy.orm import Session
 
 from ..core.errors import Rejected
 from ..core.nearest import nearest_hint
+from ..core.profile import ProfileOrder
 from ..core.trust import Sign, seal
 from ..core.wire.fields import MAX_COUNT
 from ..core.wire.messages import Command, Desired, Order, check_desired, encode
 from ..core.wire.topics import check_name
 from .database import Database
 from .recorder import close_superseded
-from .tables import CommandRow, Deployment, Device, Goal, Target
+from .tables import CommandRow, Deployment, Device, Goal, ProfileRow, Target
 
 DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
 BATCH = 100
 
-Verb = Literal["cancel", "rollback", "release", "report"]
+Verb = Literal["cancel", "rollback", "release", "report", "profile"]
 Addressed = tuple[str, bytes]
 """A device and an envelope for it."""
 
@@ -133,6 +134,19 @@ class Orders:
             session.add(CommandRow(id=identity, device=device, verb=verb, deployment=deployment, model=model, created_s=now_s))
         return identity
 
+    def ask_profile(self, device: str, order: ProfileOrder, now_s: float) -> str:
+        """Queue the command ``profile``; returns its id, under which the answer is kept.
+
+        Raises:
+            Rejected: ``device-unknown``.
+        """
+        identity = uuid.uuid4().hex
+        with self._database.transaction() as session:
+            self._existing(session, [device])
+            session.add(CommandRow(id=identity, device=device, verb="profile", deployment=None, model=order.model, created_s=now_s))
+            session.add(ProfileRow(command=identity, body=msgspec.json.encode(order)))
+        return identity
+
     # --- for the serving process ---
 
     def sign_changed_goals(self, sign: Sign, now_s: float, limit: int = BATCH) -> list[Addressed]:
@@ -189,6 +203,7 @@ class Orders:
                     verb=row.verb,  # type: ignore[arg-type] # `command` takes the wire's verbs only
                     deployment=row.deployment,
                     model=row.model,
+                    profile=_profile_order(session, row),
                 )
                 signed.append((row.device, encode(seal(command, sign))))
         return signed
@@ -197,6 +212,11 @@ class Orders:
         """After a reconnect: what nobody has answered may have been lost."""
         with self._database.transaction() as session:
             session.execute(update(CommandRow).where(CommandRow.reply.is_(None)).values(sent_s=None))
+
+
+def _profile_order(session: Session, row: CommandRow) -> ProfileOrder | None:
+    found = session.get(ProfileRow, row.id) if row.verb == "profile" else None
+    return None if found is None else msgspec.json.decode(found.body, type=ProfileOrder)
 
 
 def _next(device: Device, now_s: float) -> int:

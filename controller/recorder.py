@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
-from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Reply, Reported, Status, Telemetry
+from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, ProfilePart, Reply, Reported, Status, Telemetry
 from .database import Database
 from .progress import Progress, closing, later, progress_of, superseded
-from .tables import CommandRow, Deployment, Device, EventRow, Goal, Target, TelemetryRow
+from .tables import CommandRow, Deployment, Device, EventRow, Goal, ProfilePartRow, Target, TelemetryRow
 
 TELEMETRY_KEPT = 1000
 EVENTS_KEPT = 5000
 EVENTS_SUMMED = 500
+PROFILES_KEPT = 50
 
 T = TypeVar("T")
 
@@ -119,6 +121,34 @@ class Recorder:
                 device.seen_s = now_s
             command.reply = command.reply or msgspec.json.encode(message)
             return True
+
+    def profile(self, message: ProfilePart, now_s: float) -> bool:
+        """Pieces of an answer that was asked for; once all are here, later ones change nothing. Of each device, the oldest answers go."""
+        with self._database.transaction() as session:
+            command, device = session.get(CommandRow, message.command), session.get(Device, message.device)
+            if command is None or device is None or command.device != message.device or command.verb != "profile" or message.part >= message.parts:
+                return False
+            device.seen_s = now_s
+            have = list(session.scalars(select(ProfilePartRow).where(ProfilePartRow.command == message.command)))
+            if _is_whole(have):
+                return False
+            if have and have[0].parts != message.parts:
+                # Another attempt's pieces do not fit together with these.
+                session.execute(delete(ProfilePartRow).where(ProfilePartRow.command == message.command))
+            session.merge(ProfilePartRow(command=message.command, part=message.part, parts=message.parts, data=message.data))
+            kept = (
+                select(CommandRow.id)
+                .where(CommandRow.device == message.device, CommandRow.verb == "profile")
+                .order_by(CommandRow.created_s.desc(), CommandRow.id)
+                .limit(PROFILES_KEPT)
+            )
+            mine = select(CommandRow.id).where(CommandRow.device == message.device, CommandRow.verb == "profile", CommandRow.id.not_in(kept))
+            session.execute(delete(ProfilePartRow).where(ProfilePartRow.command.in_(mine)))
+            return True
+
+
+def _is_whole(have: Sequence[ProfilePartRow]) -> bool:
+    return bool(have) and len(have) == have[0].parts
 
 
 def close_superseded(session: Session, device: str, time_s: float, *, spoken_of: set[str | None]) -> None:

@@ -7,9 +7,10 @@ from sqlalchemy import ColumnElement, Integer, literal_column, select
 
 from ..core.errors import Reason, Rejected
 from ..core.nearest import nearest_hint
+from ..core.profile import ProfileReport, decode_report
 from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, Reply, Reported
 from .database import Database
-from .tables import CommandRow, Deployment, Device, EventRow, Target
+from .tables import CommandRow, Deployment, Device, EventRow, ProfilePartRow, Target
 
 
 class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +106,18 @@ class Reports:
         with self._database.reading() as session:
             row = session.get(CommandRow, command)
             return None if row is None or row.reply is None else msgspec.json.decode(row.reply, type=Reply)
+
+    def profile(self, command: str) -> ProfileReport | None:
+        """The whole, checked answer to a command ``profile``; None while pieces are missing.
+
+        Raises:
+            Rejected: ``profile-malformed`` and the like: what the device sent is no profile.
+        """
+        with self._database.reading() as session:
+            rows = list(session.scalars(select(ProfilePartRow).where(ProfilePartRow.command == command).order_by(ProfilePartRow.part)))
+        if not rows or [row.part for row in rows] != list(range(rows[0].parts)):
+            return None
+        return decode_report(b"".join(row.data for row in rows))
 
 
 def _target(row: Target) -> TargetView:

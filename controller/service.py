@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..core.errors import EdgewrightError, Reason
 from ..core.trust import Sign
 from ..core.wire.link import Link, LinkOptions
-from ..core.wire.messages import Capabilities, Event, Message, Reply, Reported, Status, Telemetry, decode
+from ..core.wire.messages import Capabilities, Event, Message, ProfilePart, Reply, Reported, Status, Telemetry, decode
 from ..core.wire.topics import FROM_DEVICE, RETAINED, Channel, fleet_filter, parse_topic, qos_of, topic
 from .backlog import Backlog
 from .blobs import BlobStore
@@ -173,6 +173,7 @@ class Service:
             "event": (Event, recorder.event),
             "telemetry": (Telemetry, recorder.telemetry),
             "reply": (Reply, recorder.reply),
+            "profile": (ProfilePart, recorder.profile),
         }
         if address.channel not in writers:
             return

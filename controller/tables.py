@@ -112,3 +112,23 @@ class CommandRow(Table):
     created_s: Mapped[float]
     sent_s: Mapped[float | None] = mapped_column(default=None)
     reply: Mapped[bytes | None] = mapped_column(default=None)
+
+
+class ProfileRow(Table):
+    """What a command ``profile`` orders: `body` is the ProfileOrder."""
+
+    __tablename__ = "profiles"
+
+    command: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[bytes]
+
+
+class ProfilePartRow(Table):
+    """One piece of the answer to a command ``profile``."""
+
+    __tablename__ = "profile_parts"
+
+    command: Mapped[str] = mapped_column(primary_key=True)
+    part: Mapped[int] = mapped_column(primary_key=True)
+    parts: Mapped[int]
+    data: Mapped[bytes]

@@ -28,15 +28,38 @@ class Latency(Value, frozen=True, kw_only=True):
     min: float | None = None
     max: float | None = None
     throughput_per_s: float | None = None
+    standard_deviation: float | None = None
+    p50_ci95: tuple[float, float] | None = None
+    p90_ci95: tuple[float, float] | None = None
+    p99_ci95: tuple[float, float] | None = None
+    drift_percent_per_min: float | None = None
+    steady: bool | None = None
 
 
 class Energy(Value, frozen=True, kw_only=True):
-    """Millijoules per inference, with the 95 % confidence interval."""
+    """Millijoules per inference, with the 95 % confidence interval. `mean` is gross: all that `scope` draws while it works.
+
+    `net` is what is left when the idle power, measured before and after, is taken away. `spread` and `sensor_error` are the standard
+    errors from the load's own changes and from the sensor; `flags` are the validity gates that this number does not pass.
+    """
 
     mean: float
     ci95: tuple[float, float]
     source: str
     power_mw: float | None = None
+    scope: str | None = None
+    net: float | None = None
+    net_ci95: tuple[float, float] | None = None
+    idle_before_mw: float | None = None
+    idle_after_mw: float | None = None
+    peak_mw: float | None = None
+    spread: float | None = None
+    sensor_error: float | None = None
+    seconds: float | None = None
+    inferences: int | None = None
+    edp_mj_ms: float | None = None
+    inferences_per_j: float | None = None
+    flags: tuple[str, ...] = ()
 
 
 class OutputFidelity(Value, frozen=True, kw_only=True):
@@ -60,7 +83,10 @@ class Fidelity(Value, frozen=True, kw_only=True):
 
 
 class Conditions(Value, frozen=True, kw_only=True):
-    """What a number is only true under. Empty strings and None mean that the board does not say."""
+    """What a number is only true under. Empty strings and None mean that the board does not say.
+
+    What ends in ``_end`` was read after the measurement, the rest before it; counts (`over_current_events`, `swapped_pages`) are of the time between.
+    """
 
     board: str = ""
     processor: str = ""
@@ -77,6 +103,15 @@ class Conditions(Value, frozen=True, kw_only=True):
     sensor: str | None = None
     filter_s: float | None = None
     notes: tuple[str, ...] = ()
+    power_mode_end: str | None = None
+    clocks_end_mhz: dict[str, float] = {}
+    temperatures_end_c: dict[str, float] = {}
+    trips_passed: tuple[str, ...] = ()
+    cooling: dict[str, int] = {}
+    over_current_events: dict[str, int] = {}
+    fan: dict[str, float] = {}
+    other_cpu_percent: float | None = None
+    swapped_pages: int | None = None
 
 
 class Candidate(Value, frozen=True, kw_only=True):

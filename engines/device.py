@@ -8,7 +8,8 @@ import msgspec
 
 from ..core.digest import digest_of_file
 from ..profiling.board import Board, read_board
-from ..profiling.conditions import read_conditions
+from ..profiling.conditions import power_mode
+from ..profiling.sysfs import Sysfs
 from .base import BuildOptions, Capabilities
 from .fingerprint import EngineKey
 
@@ -23,7 +24,7 @@ def engine_key(model: Path, table_digest: str, backend: str, capabilities: Capab
         backend_version=capabilities.version,
         processor=local_processor(capabilities, board),
         driver=local_driver(capabilities, board),
-        power_mode=read_conditions().power_mode or "",
+        power_mode=power_mode(Sysfs()) or "",
         options=options_text(options, capabilities),
     )
 

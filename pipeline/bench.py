@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
-from ..core.card import ModelCard, card_from_toml
-from ..core.dataset import open_dataset
 from ..core.statistics import percentile_or_none
-from ..core.tensors import TensorSpec
-from ..engines.base import BuildOptions, LayerTime, Split, Tensors
-from ..engines.discovery import load_backend, usable_backend
-from ..engines.feeds import cast_feeds
-from ..engines.opening import check_folder
-from ..engines.provenance import Trusted
-from .measure import EngineUnderTest, Timing, first_feeds, measure_timing, open_engine, zeros_for
-from .subject import batch_for, open_subject
+from ..engines.base import LayerTime, Split
+from ..engines.discovery import load_backend
+from .measure import EngineUnderTest, Timing, measure_timing, open_engine
+from .target import Target
 
 SPLIT_RUNS = 20
 LAYER_RUNS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is measured, with what is fed to it."""
-
-    name: str
-    engine: EngineUnderTest
-    feeds: Tensors
-    batch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,36 +21,6 @@ class Ratio:
 
     by_median: float | None
     by_mean: float
-
-
-def open_target(path: Path, backend: str | None, options: BuildOptions, data: Path | None, trusted: Trusted) -> Target:
-    """An ONNX file, or an engine folder after every check of where it comes from.
-
-    Raises:
-        EdgewrightError: what is wrong with it.
-    """
-    card: ModelCard
-    if path.is_dir():
-        checked = check_folder(path, trusted)
-        built = replace(checked.options, threads=options.threads, batch=options.batch, device_id=options.device_id)
-        engine = EngineUnderTest(checked.manifest.backend, checked.engine, built)
-        card = card_from_toml(path / checked.manifest.card) if checked.manifest.card else ModelCard()
-    else:
-        card = open_subject(path).card
-        # Without a backend an ONNX file is run as it is: by ONNX Runtime.
-        name, _ = usable_backend(backend or "onnxruntime")
-        engine = EngineUnderTest(name, path, options)
-    with open_engine(engine) as runner:
-        inputs = runner.inputs
-    batch = batch_for(inputs, options.batch)
-    return Target(path.name, engine, _feeds(inputs, card, data, batch), batch)
-
-
-def _feeds(inputs: tuple[TensorSpec, ...], card: ModelCard, data: Path | None, batch: int) -> Tensors:
-    if data is not None:
-        return cast_feeds(first_feeds(open_dataset(data, card, inputs), batch), inputs)
-    shapes = {key: (batch, *entry.shape_opt[1:]) for key, entry in card.inputs.items() if entry.shape_opt}
-    return zeros_for(inputs, batch, shapes)
 
 
 def time_targets(targets: Sequence[Target], *, seconds: float) -> tuple[Timing, ...]:

@@ -19,14 +19,14 @@ from ..engines.discovery import load_backend
 from ..engines.feeds import cast_feeds, filled_feeds, first_samples
 from ..engines.fidelity import FidelityMeter
 from ..engines.shapes import profile_toml, shape_words
-from ..profiling.conditions import read_conditions
-from ..profiling.energy import measure_energy
+from ..profiling.conditions import Workload, conditions_between, take_snapshot
+from ..profiling.energy_run import measure_energy
 from ..profiling.latency import measure_interleaved
 from .subject import Subject
 
 Cancel = Callable[[], bool]
 Progress = Callable[[float, str], None]
-# Twenty readings of the sensor, of which the interval needs ten.
+# Twenty readings of the sensor; one that averages lengthens its window itself.
 MIN_ENERGY_S = 2.0
 
 
@@ -95,23 +95,16 @@ def measure_timing(
             inputs = zeros_for(runner.inputs, batch) if given is None else cast_feeds(given, runner.inputs)
             calls[name] = _call(runner, inputs)
             providers[name] = runner.provider
+        before = take_snapshot()
         latencies = measure_interleaved(calls, seconds=seconds, cancel=cancel)
+        after = take_snapshot()
         timings = {}
         for name, entry in engines.items():
-            energy = measure_energy(calls[name], seconds=max(MIN_ENERGY_S, seconds))
-            capabilities = load_backend(entry.backend).capabilities()
-            timings[name] = Timing(
-                latencies[name],
-                energy.energy,
-                energy.reason,
-                read_conditions(
-                    threads=entry.options.threads,
-                    batch=batch,
-                    backend=entry.backend,
-                    backend_version=capabilities.version,
-                    provider=providers[name],
-                ),
-            )
+            version = load_backend(entry.backend).capabilities().version
+            workload = Workload(entry.options.threads, batch, entry.backend, version, providers[name])
+            energy = measure_energy(calls[name], seconds=max(MIN_ENERGY_S, seconds), cancel=cancel, workload=workload)
+            # The latency's own conditions, unless energy was measured: then those of the longer run, with what the sensor is.
+            timings[name] = Timing(latencies[name], energy.energy, energy.reason, energy.conditions or conditions_between(before, after, workload))
     return timings
 
 

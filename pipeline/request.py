@@ -1,4 +1,4 @@
-"""What `optimize` is asked and what it answers: values that cross the border to the worker child as JSON."""
+"""What worker children are asked and what `optimize` answers: values that cross the border to a child as JSON."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 from ..core.budget import Budget, Check
 from ..core.errors import Reason
 from ..core.measurement import Candidate
+from ..core.profile import ProfileOrder
 from ..engines.fingerprint import Compatibility, Precision
 
 RECIPES = ("auto", "int8", "none")
@@ -91,3 +92,18 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     build_memory_mb: float
     fingerprint: str
     is_cached: bool
+
+
+class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`path` is an ONNX file or an engine folder; None = the machine as it is. `root` is where the sensors are looked up, `state` the state
+    folder whose engines are trusted; None = this user's.
+    """
+
+    order: ProfileOrder
+    path: str | None = None
+    backend: str | None = None
+    threads: int = 1
+    batch: int = 1
+    idle_s: float | None = None
+    root: str = "/"
+    state: str | None = None

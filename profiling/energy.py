@@ -1,121 +1,98 @@
-"""Energy per inference, from the board's own sensor; without one, None and the reason. Never a guess.
+"""The energy of a window of time, from power that came through the sensor's own filter. Pure.
 
-    E = ∫ P dt + τ·(P(end) − P(start))        trapezoid over jittered samples, τ = the sensor's filter constant
+    E = ∫ y dt + τ·(y(end) − y(start))        y: what the sensor shows, τ: its filter's time constant
 
-The second term undoes a first-order low-pass: what the filter still holds back at the end, less what it still carried at the start. Samples are
-jittered, because a fixed rate aliases with the inference's own period.
+A first-order filter obeys τ·dy/dt = P − y. Integrated over the window that is the line above: exact for any power P(t). The second term is what the
+filter still holds back at the end, less what it still carried at the start. A counter of energy needs none of this: its difference is the energy.
 """
 
 from __future__ import annotations
 
-import random
-import threading
-import time
-from collections.abc import Callable, Sequence
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
-from ..core.measurement import Energy
-from ..core.statistics import mean, standard_deviation
-from .sensor import Readings, SensorStatus, load_sensor, sensor_statuses, usable_sensors
-
-SAMPLE_PERIOD_S = 0.1
-_T95 = 2.0
-Call = Callable[[], object]
+from .recording import Series
 
 
 @dataclass(frozen=True, slots=True)
-class EnergyResult:
-    """What was measured, or why it was not; exactly one of the two is there."""
+class Window:
+    """A stretch of the monotonic clock. `inferences` is how many calls began and ended inside."""
 
-    energy: Energy | None
-    reason: str | None
+    start_s: float
+    end_s: float
+    inferences: int = 0
+
+    @property
+    def seconds(self) -> float:
+        return self.end_s - self.start_s
 
 
 @dataclass(frozen=True, slots=True)
-class PowerSample:
-    """The total power at a moment of the monotonic clock."""
+class WindowEnergy:
+    """`energy_mj` is the corrected energy, of which `correction_mj` undoes the filter. `largest_gap_s` is between neighbouring readings."""
 
-    time_s: float
-    power_mw: float
-
-
-def measure_energy(call: Call, *, seconds: float, root: Path = Path("/")) -> EnergyResult:
-    """Run `call` for `seconds` while the board's total power is read.
-
-    Returns:
-        Gross energy in mJ per call with a 95 % interval from the spread of its tenths, or the reason why this machine cannot say.
-    """
-    for name in usable_sensors(root):
-        sensor = load_sensor(name)
-        info = sensor.describe(root)
-        if not info.total:
-            return EnergyResult(None, info.total_reason)
-        readings = sensor.open(root)
-        try:
-            samples, calls = _run(call, readings, info.total, seconds)
-        finally:
-            readings.close()
-        if len(samples) < 10 or calls == 0:
-            return EnergyResult(None, f"{name} gave only {len(samples)} readings in {seconds:g} s")
-        return EnergyResult(_energy(samples, calls, info.filter_s, name), None)
-    return EnergyResult(None, no_sensor_reason(sensor_statuses(root)))
+    energy_mj: float
+    correction_mj: float
+    mean_mw: float
+    peak_mw: float
+    samples: int
+    distinct: int
+    largest_gap_s: float
 
 
-def integrate_mj(samples: Sequence[PowerSample], filter_s: float) -> float:
-    """The energy of a window in mJ: trapezoid, and the filter's correction."""
-    trapezoid = sum((after.power_mw + before.power_mw) / 2 * (after.time_s - before.time_s) for before, after in pairwise(samples))
-    return trapezoid + filter_s * (samples[-1].power_mw - samples[0].power_mw)
+def window_energy(series: Series, window: Window, filter_s: float) -> WindowEnergy | None:
+    """The energy in `window`; None when the readings do not reach over it, or there are fewer than two."""
+    times, values = series.times_s, series.values
+    if len(times) < 2 or window.seconds <= 0 or times[0] > window.start_s or times[-1] < window.end_s:
+        return None
+    first, last = bisect_right(times, window.start_s), bisect_left(times, window.end_s)
+    at_start, at_end = value_at(series, window.start_s), value_at(series, window.end_s)
+    inner_times = [window.start_s, *times[first:last], window.end_s]
+    gap_s = max(after - before for before, after in pairwise([times[max(0, first - 1)], *times[first:last], times[min(last, len(times) - 1)]]))
+    if series.quantity == "energy":
+        energy_mj, correction_mj = at_end - at_start, 0.0
+        peak_mw = _steepest(times[max(0, first - 1) : last + 1], values[max(0, first - 1) : last + 1])
+        distinct = len(inner_times)
+    else:
+        shown = [at_start, *values[first:last], at_end]
+        correction_mj = filter_s * (at_end - at_start)
+        energy_mj = trapezoid(inner_times, shown) + correction_mj
+        peak_mw, distinct = max(shown), len(set(values[first:last]))
+    return WindowEnergy(energy_mj, correction_mj, energy_mj / window.seconds, peak_mw, last - first, max(1, distinct), gap_s)
 
 
-def no_sensor_reason(statuses: tuple[SensorStatus, ...]) -> str:
-    """One sentence of what is missing."""
-    details = "; ".join(f"{status.name}: {status.reason}" for status in statuses if status.reason)
-    return f"this machine has no usable power sensor ({details})" if details else "this machine has no power sensor"
+def value_at(series: Series, time_s: float) -> float:
+    """The series at a moment between its first and last reading, on the line between the neighbours."""
+    times, values = series.times_s, series.values
+    right = bisect_left(times, time_s)
+    if right == 0 or times[right] == time_s:
+        return values[right]
+    before_s, after_s = times[right - 1], times[right]
+    share = (time_s - before_s) / (after_s - before_s)
+    return values[right - 1] + share * (values[right] - values[right - 1])
 
 
-def _run(call: Call, readings: Readings, total: tuple[str, ...], seconds: float) -> tuple[list[PowerSample], int]:
-    """Call in this thread, read in another; returns the samples of the window and the calls completed in it."""
-    samples: list[PowerSample] = []
-    done = threading.Event()
-
-    def sample() -> None:
-        while not done.wait(random.uniform(0, 2) * SAMPLE_PERIOD_S):
-            before = time.monotonic()
-            values = [readings.read_mw().get(key) for key in total]
-            known = [value for value in values if value is not None]
-            if len(known) == len(total):
-                samples.append(PowerSample((before + time.monotonic()) / 2, sum(known)))
-
-    sampler = threading.Thread(target=sample, name="power-sampler", daemon=True)
-    calls = 0
-    sampler.start()
-    try:
-        deadline = time.monotonic() + seconds
-        started = time.monotonic()
-        while time.monotonic() < deadline:
-            call()
-            calls += 1
-        spent_s = time.monotonic() - started
-    finally:
-        done.set()
-        sampler.join()
-    if len(samples) >= 2:
-        # The calls that fall between the first and the last sample.
-        calls = max(1, round(calls * (samples[-1].time_s - samples[0].time_s) / spent_s))
-    return samples, calls
-
-
-def _energy(samples: list[PowerSample], calls: int, filter_s: float, source: str) -> Energy:
-    window_s = samples[-1].time_s - samples[0].time_s
-    per_call_mj = integrate_mj(samples, filter_s) / calls
-    size = max(1, len(samples) // 10)
-    blocks = [mean([sample.power_mw for sample in samples[i : i + size]]) for i in range(0, len(samples) - size + 1, size)]
-    error_mj = _T95 * standard_deviation(blocks) / len(blocks) ** 0.5 * window_s / calls
-    return Energy(
-        mean=per_call_mj,
-        ci95=(per_call_mj - error_mj, per_call_mj + error_mj),
-        source=source,
-        power_mw=per_call_mj * calls / window_s,
+def trapezoid(times_s: Sequence[float], values: Sequence[float]) -> float:
+    return math.fsum(
+        (before + after) / 2 * (late - early) for (early, late), (before, after) in zip(pairwise(times_s), pairwise(values), strict=True)
     )
+
+
+def block_means(series: Series, window: Window, filter_s: float, count: int) -> list[float]:
+    """The mean power of `count` equal parts of the window, each corrected for the filter: what is left of their differences is the load's own."""
+    length_s = window.seconds / count
+    found = []
+    for index in range(count):
+        end_s = window.end_s if index == count - 1 else window.start_s + (index + 1) * length_s
+        part = window_energy(series, Window(window.start_s + index * length_s, end_s), filter_s)
+        if part is not None:
+            found.append(part.mean_mw)
+    return found
+
+
+def _steepest(times_s: Sequence[float], values: Sequence[float]) -> float:
+    rates = [(after - before) / (late - early) for (early, late), (before, after) in zip(pairwise(times_s), pairwise(values), strict=True)]
+    return max(rates, default=0.0)

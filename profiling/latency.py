@@ -7,10 +7,12 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 
 from ..core.errors import Unfit
 from ..core.measurement import Latency
-from ..core.statistics import mean, percentile_or_none
+from ..core.statistics import mean, percentile_interval, percentile_or_none, standard_deviation
+from .steady import drift_of
 
 _NS_PER_MS = 1e6
 Call = Callable[[], object]
@@ -80,13 +82,17 @@ def measure_interleaved(
     return {name: summarise(values, spent_ns[name]) for name, values in samples.items()}
 
 
-def summarise(samples_ns: list[int], spent_ns: int | None = None) -> Latency:
-    """Samples in nanoseconds to milliseconds and percentiles; `spent_ns` is the time they took, for the throughput.
+def summarise(samples_ns: list[int], spent_ns: int | None = None, times_s: list[float] | None = None) -> Latency:
+    """Samples in nanoseconds to milliseconds, exact percentiles and their intervals.
+
+    `spent_ns` is the time they took, for the throughput; `times_s` when each was complete, for the drift (default: one after the other).
 
     Raises:
         ValueError: no samples.
     """
-    ordered = sorted(value / _NS_PER_MS for value in samples_ns)
+    values_ms = [value / _NS_PER_MS for value in samples_ns]
+    ordered = sorted(values_ms)
+    drift = drift_of(times_s or [total / 1000 for total in accumulate(values_ms)], values_ms)
     middle = mean(ordered)
     spent_s = (spent_ns or sum(samples_ns)) / 1e9
     return Latency(
@@ -98,6 +104,12 @@ def summarise(samples_ns: list[int], spent_ns: int | None = None) -> Latency:
         min=ordered[0],
         max=ordered[-1],
         throughput_per_s=len(ordered) / spent_s if spent_s > 0 else None,
+        standard_deviation=standard_deviation(ordered),
+        p50_ci95=percentile_interval(ordered, 50),
+        p90_ci95=percentile_interval(ordered, 90),
+        p99_ci95=percentile_interval(ordered, 99),
+        drift_percent_per_min=None if drift is None else drift.percent_per_min,
+        steady=None if drift is None else drift.steady,
     )
 
 

@@ -1,79 +1,98 @@
 """The sensor seam: a file in `sensors` says whether its hardware is there, which rails it has, and reads them.
 
 A sensor module has a module-level ``SENSOR``. Rules:
-- everything is looked up below a `root` folder, which is ``/`` on a board and a copied tree in tests;
-- a sensor reports rails as they are; which of them add up to the module's or board's power is `total`, per board;
-- a failed reading is None, never zero.
+- everything is looked up through a `Sysfs`, which is ``/`` on a board and a copied tree in tests;
+- a sensor reports rails as they are; which of them add up to the module's or board's power is decided once, in `totals`;
+- a reading that failed is None, never zero, and its fault is counted by name.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from ..core.plugins import load_plugin, plugin_names
 from . import sensors
+from .sysfs import Sysfs
 
-Scope = Literal["module", "board", "wall", "package"]
+# What a number covers: the processor package, a graphics card, the module on its carrier, the whole board, or what the wall socket delivers.
+Scope = Literal["package", "gpu", "module", "board", "wall"]
+Quantity = Literal["power", "energy"]
+
+
+@dataclass(frozen=True, slots=True)
+class SensorError:
+    """The data sheet's words: typical (one standard deviation) and largest; gains are fractions. `shunt` is a tolerance, evenly spread."""
+
+    offset_mw: float
+    offset_max_mw: float
+    gain: float
+    gain_max: float
+    shunt: float
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How a rail's number relates to the truth. None = its maker does not say and nobody has measured it.
+
+    `filter_s` is the time constant of its averaging (0: none), `filter_error` that constant's own relative error; `resolution_mw` is one step.
+    `error` says by how much one sensor of this kind may differ from the truth for as long as it lives.
+    """
+
+    filter_s: float | None = 0.0
+    filter_error: float = 0.0
+    resolution_mw: float | None = None
+    error: SensorError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rail:
-    """One supply rail; `label` as the board names it, `key` unique on the board."""
+    """One supply rail: `label` as the board names it, `key` unique on the machine, `address` the chip's on its bus or ''.
 
-    label: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class SensorInfo:
-    """What a sensor covers: `total` are the keys of the rails that add up to `scope`; empty with a reason when unknown.
-
-    `filter_s` is the time constant of the sensor's averaging, 0 for none.
+    `covers` is set where this rail alone is the whole of something. `quantity` says what is read: milliwatts, or millijoules of a counter.
     """
 
-    rails: tuple[Rail, ...]
-    total: tuple[str, ...]
-    scope: Scope | None
-    total_reason: str | None
-    filter_s: float = 0.0
+    key: str
+    label: str
+    sensor: str
+    traits: Traits = Traits()
+    quantity: Quantity = "power"
+    covers: Scope | None = None
+    address: str = ""
 
 
 class Readings(Protocol):
-    """An opened sensor."""
+    """An opened sensor. `faults` counts what went wrong, by rail key and fault."""
 
-    def read_mw(self) -> dict[str, float | None]:
-        """Milliwatts now (signed), by rail key; None where the hardware did not answer."""
+    @property
+    def faults(self) -> Counter[tuple[str, str]]: ...
+
+    def read(self) -> Sequence[float | None]:
+        """One number per opened rail, in their order: milliwatts (signed), or a counter's millijoules; None where the hardware did not answer."""
         ...
 
     def close(self) -> None: ...
 
 
 class Sensor(Protocol):
-    """One kind of power sensor."""
+    """One kind of power sensor. A last resort is used only where no other sensor has rails."""
 
-    def unavailable(self, root: Path) -> str | None:
-        """None when it can be read below `root`; else why not, and what would help."""
+    @property
+    def is_last_resort(self) -> bool: ...
+
+    def unavailable(self, tree: Sysfs) -> str | None:
+        """None when it can be read; else why not, and what would help."""
         ...
 
-    def describe(self, root: Path) -> SensorInfo:
+    def rails(self, tree: Sysfs) -> tuple[Rail, ...]:
         """Only asked when `unavailable` is None."""
         ...
 
-    def open(self, root: Path) -> Readings: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SensorStatus:
-    """One sensor: usable, or the reason why not."""
-
-    name: str
-    reason: str | None
-
-    @property
-    def is_usable(self) -> bool:
-        return self.reason is None
+    def open(self, tree: Sysfs, rails: Sequence[Rail]) -> Readings:
+        """Start reading some of its rails."""
+        ...
 
 
 def load_sensor(name: str) -> Sensor:
@@ -81,12 +100,5 @@ def load_sensor(name: str) -> Sensor:
     return sensor
 
 
-def sensor_statuses(root: Path) -> tuple[SensorStatus, ...]:
-    """Every sensor found in the folder, for ``doctor`` and for reports."""
-    return tuple(SensorStatus(name, load_sensor(name).unavailable(root)) for name in plugin_names(sensors))
-
-
-def usable_sensors(root: Path) -> tuple[str, ...]:
-    """The names of the sensors that can be read, those with a known total first."""
-    usable = [status.name for status in sensor_statuses(root) if status.is_usable]
-    return tuple(sorted(usable, key=lambda name: (not load_sensor(name).describe(root).total, name)))
+def sensor_names() -> tuple[str, ...]:
+    return plugin_names(sensors)

@@ -19,7 +19,8 @@ from edgewright.controller.orders import new_deployment_id
 from edgewright.controller.packing import MODEL_NAME, pack_dataset, pack_model
 from edgewright.controller.reports import TargetView
 from edgewright.core.budget import Budget
-from edgewright.core.wire.messages import ModelReport, Order
+from edgewright.core.profile import ProfileOrder, ProfileReport
+from edgewright.core.wire.messages import ModelReport, Order, Reply
 
 DEVICE = "board"
 MODEL = "surface-classifier"
@@ -232,3 +233,27 @@ def test_a_detector_passes_through_a_whole_deployment(bench: Bench, shared_data:
     assert fidelity is not None
     assert (fidelity.top1, fidelity.agreement) == (None, None)
     assert set(fidelity.outputs) == {"scores", "boxes"}
+
+
+@pytest.mark.parametrize("model", [MODEL, None], ids=["a model", "whatever runs"])
+def test_a_profile_is_asked_for_and_comes_back_whole(bench: Bench, model: str | None) -> None:
+    order = ProfileOrder(model=model, seconds=0.3, scenario="open-loop", rate_per_s=100.0)
+    command = bench.fleet.orders.ask_profile(DEVICE, order, time.time())
+
+    report = bench.until(lambda: bench.fleet.reports.profile(command), "the profile")
+
+    assert isinstance(report, ProfileReport)
+    assert report.profile is not None, report.reason
+    assert report.profile.order == order
+    assert (report.profile.latency_ms is not None) is (model is not None)
+    assert bool(report.profile.energy_mj) is not bool(report.profile.energy_reason) or model is None
+
+
+def test_a_profile_of_a_model_that_is_not_there_is_refused(bench: Bench) -> None:
+    command = bench.fleet.orders.ask_profile(DEVICE, ProfileOrder(model="nothing"), time.time())
+
+    reply = bench.until(lambda: bench.fleet.reports.reply(command), "the refusal")
+
+    assert isinstance(reply, Reply)
+    assert reply.reason is not None
+    assert reply.reason.code == "model-unknown"

@@ -23,6 +23,7 @@ from .messages import (
     Event,
     Get,
     Message,
+    ProfilePart,
     Reply,
     Reported,
     Status,
@@ -42,6 +43,7 @@ JSON_CHANNELS: dict[Channel, type[Message]] = {
     "get": Get,
     "command": Envelope,
     "reply": Reply,
+    "profile": ProfilePart,
 }
 SIGNED: dict[Channel, type[Message]] = {"desired": Desired, "command": Command}
 
@@ -56,6 +58,7 @@ _SUMMARIES: dict[Channel, str] = {
     "blob": "One chunk of a blob, or the word that the controller does not have it.",
     "command": "An order outside the goal, signed.",
     "reply": "The answer to a command.",
+    "profile": "A part of the profile that a command ordered; kept on disk until the broker has it.",
 }
 
 Schema = dict[str, Any]

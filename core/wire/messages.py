@@ -8,7 +8,7 @@ Rules:
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -16,11 +16,15 @@ from ..artifact import Artifact, check_artifact
 from ..budget import Budget, Verdict
 from ..errors import Reason, Rejected
 from ..measurement import Candidate
+from ..profile import MAX_PROFILE_BYTES, ProfileOrder
 from .fields import ChunkIndex, Count, Deadline, Digest, Identity, Name, Seconds, Share
 from .frames import MAX_PAYLOAD_BYTES
 from .topics import check_name
 
 WIRE_VERSION = 1
+# In base64 and with its envelope a part stays well below the payload that every broker carries.
+PROFILE_PART_BYTES = 60 * 1024
+MAX_PROFILE_PARTS = -(-MAX_PROFILE_BYTES // PROFILE_PART_BYTES)
 
 State = Literal[
     "OFFERED", "ACCEPTED", "DOWNLOADING", "PAUSED", "VERIFIED", "OPTIMIZING", "MEASURED", "GATED", "STAGED", "ACTIVATING", "PROBATION",
@@ -84,7 +88,7 @@ class Desired(Message, frozen=True, kw_only=True):
 
 
 class Command(Message, frozen=True, kw_only=True):
-    """One order outside the goal. `deployment` and `model` say what it is about, where the verb needs that."""
+    """One order outside the goal. `deployment`, `model` and `profile` say what it is about, where the verb needs that."""
 
     fleet: Name
     device: Name
@@ -92,9 +96,10 @@ class Command(Message, frozen=True, kw_only=True):
     issued_s: Seconds
     expires_s: Seconds
     id: Identity
-    verb: Literal["cancel", "rollback", "release", "report"]
+    verb: Literal["cancel", "rollback", "release", "report", "profile"]
     deployment: Name | None = None
     model: Name | None = None
+    profile: ProfileOrder | None = None
 
 
 # --- what the device says -------------------------------------------------------------------------------------------------------------
@@ -235,6 +240,17 @@ class Reply(Message, frozen=True, kw_only=True):
     sequence: Count
     ok: bool
     reason: Reason | None = None
+
+
+class ProfilePart(Message, frozen=True, kw_only=True):
+    """A piece of the answer to a command ``profile``: of the `parts` pieces of its report (see `core.profile`) the one numbered `part`, from 0."""
+
+    fleet: Name
+    device: Name
+    command: Identity
+    part: Count
+    parts: Annotated[int, msgspec.Meta(ge=1, le=MAX_PROFILE_PARTS)]
+    data: Annotated[bytes, msgspec.Meta(max_length=PROFILE_PART_BYTES)]
 
 
 M = TypeVar("M", bound=Message)

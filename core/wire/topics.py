@@ -15,14 +15,14 @@ from ..errors import Rejected
 PREFIX = "ew/v1"
 
 Channel = Literal[
-    "status", "capabilities", "desired", "reported", "event", "telemetry", "get", "blob", "command", "reply",
+    "status", "capabilities", "desired", "reported", "event", "telemetry", "get", "blob", "command", "reply", "profile",
 ]  # fmt: skip
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 RETAINED: frozenset[Channel] = frozenset({"status", "capabilities", "desired", "reported"})
 AT_MOST_ONCE: frozenset[Channel] = frozenset({"telemetry", "get", "blob"})
 TO_DEVICE: tuple[Channel, ...] = ("desired", "blob", "command")
-FROM_DEVICE: tuple[Channel, ...] = ("status", "capabilities", "reported", "event", "telemetry", "get", "reply")
+FROM_DEVICE: tuple[Channel, ...] = ("status", "capabilities", "reported", "event", "telemetry", "get", "reply", "profile")
 
 _NAME = re.compile(r"[a-z0-9-]{1,64}")
 

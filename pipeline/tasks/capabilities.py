@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
 from ...core.wire.messages import Runtime
 from ...engines.cuda import cuda_status
 from ...engines.discovery import backend_statuses
 from ...profiling.board import read_board
-from ...profiling.sensor import sensor_statuses
+from ...profiling.survey import sensor_statuses
+from ...profiling.sysfs import Sysfs
 from ..child import Progress
 
 
@@ -31,7 +30,7 @@ def run(request: bytes, progress: Progress) -> bytes:
     backends = tuple(
         Runtime(name=status.name, usable=status.is_usable, version=status.version, reason=status.reason) for status in backend_statuses()
     )
-    sensors = tuple(Runtime(name=status.name, usable=status.is_usable, reason=status.reason) for status in sensor_statuses(Path("/")))
+    sensors = tuple(Runtime(name=status.name, usable=status.is_usable, reason=status.reason) for status in sensor_statuses(Sysfs()))
     device = cuda_status().device
     driver = "; ".join(part for part in (board.release, f"CUDA {device.driver}" if device is not None else "") if part)
     return msgspec.json.encode(CapabilitiesResult(board.model, board.processor, backends, sensors, driver))

@@ -6,11 +6,14 @@ import shutil
 from typing import Any
 
 import pytest
+from edgewright.agent import requests
 from edgewright.agent.config import LimitsSection, ModelSection
 from edgewright.agent.deployer import RETRY_S
-from edgewright.agent.journal import JournalFile
+from edgewright.agent.journal import JournalFile, ModelRecord
+from edgewright.agent.steps import BuildOutcome
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Faulty, Rejected, Unfit
+from edgewright.core.wire.messages import Measurement
 
 ROAD = [
     "OFFERED", "ACCEPTED", "DOWNLOADING", "VERIFIED", "OPTIMIZING", "MEASURED", "GATED", "STAGED", "ACTIVATING", "PROBATION", "SUCCEEDED",
@@ -637,3 +640,87 @@ def test_a_device_at_rest_has_nothing_to_wait_for(device: Any) -> None:
     device.settle()
 
     assert device.deployer.next_turn_s() is None
+
+
+def test_a_transfer_that_ends_while_the_connection_is_down_is_complete(device: Any) -> None:
+    device.want(device.order("d1", size=1000))
+    while not any(name.startswith("finish") for name in device.lanes.names()) or len(list((device.state / "blobs").iterdir())) < 1:
+        device.step()
+    device.link_down()
+    assert device.state_of() == "PAUSED"
+    device.settle()
+
+    assert device.state_of() == "SUCCEEDED"
+
+
+def test_a_build_that_chose_nothing_is_refused(device: Any) -> None:
+    device.steps.build = lambda *_: BuildOutcome(Measurement(chosen=None, baseline=None, verdict=None), None, "", ())
+    device.want(device.order("d1"))
+    device.settle()
+
+    assert (device.state_of(), device.reason_of()) == ("REJECTED", "nothing-built")
+
+
+@pytest.mark.parametrize("why", ["cancelled", "superseded", "late"])
+def test_an_engine_that_was_confirmed_before_a_crash_goes_out_when_its_deployment_must_end(device: Any, why: str) -> None:
+    """The crash came between the slots' confirmation and the journal's: the engine is active, and its deployment is not."""
+    device.want(device.order("d1"))
+    device.settle()
+    device.want(device.order("d2", seed=2, probation_s=30.0, deadline_s=1000.0))
+    device.run_to("PROBATION")
+    assert device.deployer.slots("surface").confirm("d2-1")
+    device.crashed()
+    device.start()
+    if why == "cancelled":
+        requests.cancel(device.deployer, "d2", "the owner")
+    elif why == "superseded":
+        device.want(device.order("d3", seed=3, budget=Budget(max_size_bytes=1)))
+    else:
+        device.clock.pass_s(2000.0)
+        device.deployer.advance()
+    device.settle()
+
+    assert (device.told("d2")[-1], device.current()) == ("FAILED", "d1-1")
+
+
+def test_a_disk_that_fails_is_a_problem_of_its_model_and_is_tried_again(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFile, "save", broken)
+        device.deployer.journal.models["surface"] = ModelRecord(wanted=device.order("d1"))
+        device.deployer.advance()
+        assert [reason.code for reason in device.deployer.problems.values()] == ["disk-failed"]
+    device.settle()
+
+    assert (device.state_of(), device.deployer.problems) == ("SUCCEEDED", {})
+
+
+def test_elapsed_times_that_cannot_be_saved_hold_nothing_up(device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    device.want(device.order("d1", deadline_s=100.0))
+    device.answers = False
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalFile, "save", full_disk)
+        device.settle(until_s=70.0)
+        assert device.state_of() == "DOWNLOADING"
+    device.settle(until_s=60.0)
+
+    assert device.state_of() == "TIMED_OUT"
+
+
+def test_slots_that_cannot_be_read_keep_no_device_from_starting(device: Any) -> None:
+    device.want(device.order("d1"), other=device.order("d2", seed=2))
+    device.settle()
+    file = device.state / "models" / "other" / "slots.json"
+    kept = file.read_bytes()
+    file.unlink()
+    file.mkdir()
+    device.start()
+    device.settle()
+    assert (device.current(), [reason.code for reason in device.deployer.problems.values()]) == ("d1-1", ["slots-unreadable"])
+    file.rmdir()
+    file.write_bytes(kept)
+    device.settle()
+
+    assert device.deployer.problems == {}

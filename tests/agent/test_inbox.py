@@ -207,9 +207,10 @@ def test_a_lost_chunk_is_asked_for_again_when_nothing_comes_any_more(drive: Call
     assert driver.transfer.repeated == 1
 
 
-def test_on_a_thin_link_nothing_is_asked_for_twice_while_chunks_come(drive: Callable[..., Driver]) -> None:
-    """One chunk in 0.9 s: a window of eight takes seven times the time-out, and is on its way all the same."""
-    driver = drive(40, window=8.0)
+@pytest.mark.parametrize(("before_s", "after_s"), [(0.9, 0.9), (0.02, 0.9)], ids=["thin", "becomes thin"])
+def test_on_a_thin_link_nothing_is_asked_for_twice_while_chunks_come(drive: Callable[..., Driver], before_s: float, after_s: float) -> None:
+    """One chunk in 0.9 s: a window takes many times the time-out, and is on its way all the same."""
+    driver = drive(60, window=8.0)
     skip_to_data(driver)
     asked: list[int] = []
     line: list[Frame] = []
@@ -220,11 +221,25 @@ def test_on_a_thin_link_nothing_is_asked_for_twice_while_chunks_come(drive: Call
             line += driver.frames(request)
         if driver.transfer.is_complete:
             break
-        driver.now_s += 0.9
+        driver.now_s += before_s if len(asked) < 40 else after_s
         driver.transfer.take(line.pop(0), driver.now_s)
 
-    assert asked == list(range(40))
+    assert asked == list(range(60))
     assert driver.transfer.repeated == 0
+
+
+def test_whatever_comes_starts_the_timer_anew(drive: Callable[..., Driver]) -> None:
+    driver = drive(30, window=8.0)
+    digest = skip_to_data(driver)
+    driver.request()
+    driver.now_s = 0.9
+    driver.transfer.take(driver.frame(digest, 20, driver.source[digest]), driver.now_s)  # nobody asked for it: it teaches nothing
+    driver.now_s = 1.5
+    assert (driver.request(), driver.transfer.repeated) == (None, 0)
+    driver.now_s = 1.9
+
+    assert driver.transfer.next_timeout_s == driver.now_s
+    assert indices(driver.request())[0] == 0
 
 
 def test_the_first_answers_on_a_very_thin_link_teach_patience(drive: Callable[..., Driver]) -> None:

@@ -61,6 +61,18 @@ def test_capabilities_name_the_board_and_what_is_usable_and_why_not(device: Any)
     assert (unnamed.hardware_class, unnamed.free_disk_mb) == ("board", None)
 
 
+def test_one_model_whose_slots_cannot_be_read_does_not_silence_the_device(device: Any) -> None:
+    device.want(device.order("d1"), other=device.order("d2", seed=2))
+    device.settle()
+    (device.state / "models/other/slots.json").unlink()
+    (device.state / "models/other/slots.json").mkdir()
+    device.deployer.advance()
+    report = projection.reported(device.deployer, 1, tuple(device.deployer.problems.values()))
+
+    assert report.models["surface"].active is not None
+    assert (report.models["other"].active, [problem.code for problem in report.problems]) == (None, ["slots-unreadable"])
+
+
 def test_a_new_driver_is_a_new_runtime():
     backends = (Runtime(name="tensorrt", usable=True, version="10.3.0"),)
     before = DeviceFacts("Orin", "cpu", backends, (), "R36 (release), REVISION: 4.0; CUDA 12.6")

@@ -44,7 +44,7 @@ def test_the_group_lists_its_commands(edgewright: Run) -> None:
         line.split()[0] for line in help_text.partition("Commands:")[2].splitlines() if line.strip() and line.startswith("  ") and line[2] != " "
     ]
 
-    assert commands == ["cancel", "deploy", "devices", "enroll", "keys", "release", "remove", "report", "rollback", "serve", "watch"]
+    assert commands == ["cancel", "deploy", "devices", "enroll", "keys", "profile", "release", "remove", "report", "rollback", "serve", "watch"]
 
 
 def test_keys_are_made_and_the_offline_ones_named(edgewright: Run, tmp_path: Path) -> None:

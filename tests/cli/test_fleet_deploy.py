@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -183,7 +184,7 @@ def test_watching_waits_for_the_last_device(
         looks.append(seconds)
         say(deployed, "board-2", "SUCCEEDED" if len(looks) == 3 else "DOWNLOADING")
 
-    monkeypatch.setattr(fleet_deploy.time, "sleep", look_again)
+    monkeypatch.setattr(fleet_deploy, "time", SimpleNamespace(**vars(time) | {"sleep": look_again}))
     ran = edgewright("fleet", "watch", deployed, "--state", fleet, "--json")
 
     assert (ran.status, len(looks)) == (0, 3)

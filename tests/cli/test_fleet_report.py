@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from edgewright.cli import fleet_report
 from edgewright.cli.fleet_report import REPORT_COLUMNS, ago, print_report, printable, report_rows
 from edgewright.controller.reports import DeploymentView, TargetView
 from edgewright.core.errors import Reason
@@ -71,7 +73,7 @@ REPORT_COLUMNS_WORDS = " ".join(REPORT_COLUMNS).split()
     ("past_s", "words"), [(0, "0 s ago"), (119, "119 s ago"), (121, "2 min ago"), (7100, "118 min ago"), (7300, "2 h ago"), (-50, "0 s ago")]
 )
 def test_a_time_is_told_in_words(past_s: float, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr(fleet_report, "time", SimpleNamespace(time=lambda: 1_800_000_000.0))
 
     assert ago(1_800_000_000.0 - past_s) == words
 

@@ -5,7 +5,7 @@ def test_a_machine_without_sensors_exits_with_zero_and_a_reason(edgewright, tmp_
     ran = edgewright("power", "--root", tmp_path, "--json")
 
     assert ran.status == 0
-    assert ran.json["rails"] == []
+    assert [{key: rail[key] for key in ("label", "mean_mw", "sensor")} for rail in ran.json["rails"]] == []
     assert ran.json["total"] is None
     assert ran.json["total_reason"]
     assert ran.json["samples"] == 0
@@ -16,7 +16,7 @@ def test_a_board_is_read_rail_by_rail(edgewright, load_fake, tmp_path):
 
     ran = edgewright("power", "--root", tmp_path, "--seconds", "0.2", "--json")
 
-    assert ran.json["rails"] == [
+    assert [{key: rail[key] for key in ("label", "mean_mw", "sensor")} for rail in ran.json["rails"]] == [
         {"label": "VDD_IN", "mean_mw": 5300.0, "sensor": "ina3221"},
         {"label": "VDD_CPU_GPU_CV", "mean_mw": 775.0, "sensor": "ina3221"},
         {"label": "VDD_SOC", "mean_mw": 1425.0, "sensor": "ina3221"},

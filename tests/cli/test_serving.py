@@ -75,6 +75,7 @@ def test_a_second_server_of_one_fleet_is_refused(serve: Any, state: Path, edgewr
         ran = edgewright("fleet", "serve", "--state", state, "--port", 0, "--json")
 
     assert (ran.status, ran.code) == (1, "fleet-served")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_when_its_broker_dies_it_ends_with_a_reason(serve: Any, state: Path) -> None:

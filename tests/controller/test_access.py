@@ -50,7 +50,10 @@ def test_mosquittos_file_has_a_line_for_every_channel() -> None:
     assert lines[:2] == ["user controller", "topic readwrite ew/v1/plant/#"]
     assert sorted(lines[3:]) == sorted(
         [f"pattern read ew/v1/plant/%u/{channel}" for channel in ("desired", "blob", "command")]
-        + [f"pattern write ew/v1/plant/%u/{channel}" for channel in ("status", "capabilities", "reported", "event", "telemetry", "get", "reply")]
+        + [
+            f"pattern write ew/v1/plant/%u/{channel}"
+            for channel in ("status", "capabilities", "reported", "event", "telemetry", "get", "reply", "profile")
+        ]
     )
 
 

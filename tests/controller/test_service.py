@@ -215,8 +215,9 @@ def test_messages_that_found_no_room_are_had_again_when_the_broker_retains_them(
     make_controller: Callable[..., Any], broker: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "MAX_WAITING", 1)
-    for device in (MINE, OTHERS):
-        broker.client(device).publish(on("status", device), status(device=device), retain=True)
+    for device in (MINE, OTHERS):  # one may be taken, one waits, the others are dropped
+        for name, payload in ((on("capabilities", device), b"{}"), (on("status", device), status(device=device))):
+            broker.client(device).publish(name, payload, retain=True)
     controller = make_controller()
     record = controller.service._record
     first = threading.Event()

@@ -52,10 +52,9 @@ class ServingController:
         self._thread.start()
 
     def _run(self) -> None:
-        with closing(self._served):
+        with closing(self._served), closing(self.service):
             self.service.start()
             self.service.run(self._stop.is_set)
-            self.service.close()
 
     def until(self, look: Callable[[], Any]) -> Any:
         """What `look` sees in the database as soon as it is true. Another thread writes it: there is nothing to wait on but the clock."""

@@ -62,19 +62,29 @@ class FakeLanes:
     def __init__(self) -> None:
         self.waiting: dict[str, deque[Job[Any]]] = {"short": deque(), "build": deque()}
         self.cancelled: list[str] = []
+        self._ended: deque[Job[Any]] = deque()
 
     def submit(self, lane: str, job: Job[Any]) -> None:
         self.waiting[lane].append(job)
 
     def cancel(self, job: Job[Any]) -> None:
+        """Here every job waits, and ends without having run."""
         job.cancel.set()
         self.cancelled.append(job.name)
+        for jobs in self.waiting.values():
+            if job in jobs:
+                jobs.remove(job)
+                self._ended.append(job)
 
     def names(self) -> list[str]:
         return [job.name for jobs in self.waiting.values() for job in jobs]
 
     def run_next(self) -> bool:
         """Run one job; the short lane goes first. Returns whether there was one."""
+        if self._ended:
+            job = self._ended.popleft()
+            job.failed(Reason("cancelled", f"{job.name} was cancelled", "", "rejected"))
+            return True
         jobs = self.waiting["short"] or self.waiting["build"]
         if not jobs:
             return False

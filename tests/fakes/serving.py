@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from edgewright.controller.leash import leashed
+
 WAIT_S = 60
 
 
@@ -17,7 +19,7 @@ class ServeProcess:
 
     def __init__(self, state: Path, *options: object) -> None:
         command = [sys.executable, "-Im", "edgewright.cli.main", "fleet", "serve", "--state", str(state), "--json", *map(str, options)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(leashed(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.err = ""
 
     @property

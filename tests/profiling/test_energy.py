@@ -1,122 +1,93 @@
-"""Energy integrals against closed forms, and what is said where there is no sensor."""
+"""The energy of a window, against arithmetic by hand and against a simulated sensor."""
 
 from __future__ import annotations
 
 import math
-import threading
 
 import numpy as np
 import pytest
-from edgewright.profiling.energy import PowerSample, _energy, integrate_mj, measure_energy
+from edgewright.profiling.energy import Window, block_means, trapezoid, value_at, window_energy
+from edgewright.profiling.recording import Series
+from hypothesis import given
+from hypothesis import strategies as st
 
-TAU = 0.43
-
-
-def samples_of(power, times):
-    return [PowerSample(float(time), float(power(time))) for time in times]
-
-
-def filtered_step(time):
-    """1 W before 0, 5 W after, seen through a first-order low-pass."""
-    return 1000 + 4000 * (1 - math.exp(-time / TAU)) if time > 0 else 1000
+FILTER_S = 0.43
 
 
-def test_constant_power_is_power_times_time():
-    assert integrate_mj(samples_of(lambda _t: 2500, [0, 0.3, 1.7, 4]), 0.43) == pytest.approx(10_000)
+def filtered_step(low, high, at_s, times):
+    """What a first-order filter shows of a step at `at_s`: solved by hand."""
+    return [low if t < at_s else high - (high - low) * math.exp(-(t - at_s) / FILTER_S) for t in times]
 
 
-def test_a_ramp_is_exact_at_uneven_times():
-    assert integrate_mj(samples_of(lambda t: 1000 * t, [0, 0.1, 0.7, 3]), 0) == pytest.approx(4500)
+def test_a_cold_step_has_its_whole_energy_after_the_correction():
+    times = [i * 0.001 for i in range(4001)]
+    series = Series(times, filtered_step(5000, 12000, 1.0, times))
+
+    found = window_energy(series, Window(1.0, 2.0), FILTER_S)
+
+    # 12 W for 1 s is 12000 mJ; without the correction 7 W * 0.43 s * (1 - e^(-1/0.43)) are missing.
+    assert found.energy_mj == pytest.approx(12000, rel=1e-5)
+    assert found.correction_mj == pytest.approx(7000 * 0.43 * (1 - math.exp(-1 / 0.43)), rel=1e-5)
 
 
-def test_the_filters_lag_is_undone():
-    times = np.sort(np.random.default_rng(1).uniform(0, 2, 400))
-    times = np.concatenate([[0], times, [2]])
+def test_the_edges_lie_between_readings():
+    series = Series([0.0, 1.0, 2.0], [0.0, 1000.0, 2000.0])
 
-    naive, corrected = (integrate_mj(samples_of(filtered_step, times), filter_s) for filter_s in (0, TAU))
+    found = window_energy(series, Window(0.5, 1.5), 0.0)
 
-    # The true energy of 5 W over 2 s is 10,000 mJ; the filter still holds back 4 W · τ · (1 − e^(−2/τ)).
-    assert naive == pytest.approx(10_000 - 4000 * TAU * (1 - math.exp(-2 / TAU)), rel=1e-3)
-    assert corrected == pytest.approx(10_000, rel=1e-3)
-
-
-def test_energy_per_call_with_an_interval_from_its_spread():
-    samples = samples_of(lambda t: 4000 + (200 if int(t * 10) % 2 else -200), np.arange(0, 10.0001, 0.1))
-
-    energy = _energy(samples, calls=400, filter_s=0, source="ina3221")
-
-    assert energy.mean == pytest.approx(100, rel=0.01)
-    assert energy.power_mw == pytest.approx(4000, rel=0.01)
-    assert energy.ci95[0] <= energy.mean <= energy.ci95[1]
-    assert energy.ci95[1] - energy.ci95[0] < 4
-    assert energy.source == "ina3221"
+    assert found.energy_mj == pytest.approx(1000)
+    assert (found.samples, found.largest_gap_s) == (1, 1.0)
+    assert value_at(series, 0.25) == 250
 
 
-def test_constant_power_has_no_spread():
-    energy = _energy(samples_of(lambda _t: 3000, np.arange(0, 2, 0.1)), calls=19, filter_s=0, source="s")
+def test_a_window_that_the_readings_do_not_reach_over_has_no_energy():
+    series = Series([1.0, 2.0], [1.0, 1.0])
 
-    assert energy.ci95 == (pytest.approx(energy.mean), pytest.approx(energy.mean))
-    assert energy.mean == pytest.approx(300)
-
-
-def test_without_a_sensor_there_is_a_reason_and_no_number(tmp_path):
-    found = measure_energy(lambda: None, seconds=0.1, root=tmp_path)
-
-    assert found.energy is None
-    assert "ina3221" in found.reason
-    assert "rapl" in found.reason
+    assert window_energy(series, Window(0.5, 1.5), 0.0) is None
+    assert window_energy(series, Window(1.5, 2.5), 0.0) is None
+    assert window_energy(Series([], []), Window(0, 1), 0.0) is None
+    assert window_energy(series, Window(1.5, 1.5), 0.0) is None
 
 
-def test_rails_of_an_unknown_board_give_no_total(load_fake, tmp_path):
-    load_fake("sysfs").ina3221(tmp_path, [("MYSTERY", 5000, 100)])
+def test_a_counter_s_difference_is_the_energy_whatever_the_filter():
+    series = Series([0.0, 1.0, 2.0, 3.0], [100.0, 1100.0, 2100.0, 5100.0], "energy")
 
-    found = measure_energy(lambda: None, seconds=0.1, root=tmp_path)
+    found = window_energy(series, Window(0.5, 2.5), 99.0)
 
-    assert found.energy is None
-    assert "not known" in found.reason
-
-
-def test_a_board_with_a_sensor_is_measured(load_fake, tmp_path):
-    load_fake("sysfs").orin_nano(tmp_path)
-    waiting = threading.Event()
-    calls = []
-
-    found = measure_energy(lambda: calls.append(waiting.wait(0.005)), seconds=2.0, root=tmp_path)
-
-    # 5.3 W for the whole time, so a call costs 5.3 W times its own duration, at least 5 ms.
-    assert found.reason is None
-    assert found.energy.source == "ina3221"
-    assert found.energy.power_mw == pytest.approx(5300)
-    assert found.energy.mean >= 0.9 * 5300 * 0.005
-    assert found.energy.ci95 == (pytest.approx(found.energy.mean), pytest.approx(found.energy.mean))
+    assert found.energy_mj == pytest.approx(3600 - 600)
+    assert found.peak_mw == 3000
 
 
-def test_too_few_readings_are_said(load_fake, tmp_path):
-    load_fake("sysfs").orin_nano(tmp_path)
+@given(st.lists(st.floats(0, 1e5), min_size=3, max_size=40), st.floats(0.01, 2))
+def test_the_parts_of_a_window_add_up_to_the_whole(powers, filter_s):
+    times = [0.1 * i for i in range(len(powers))]
+    series, window = Series(times, powers), Window(0.0, times[-1])
 
-    found = measure_energy(lambda: None, seconds=0.05, root=tmp_path)
+    whole = window_energy(series, window, filter_s)
+    parts = block_means(series, window, filter_s, 7)
 
-    assert found.energy is None
-    assert "readings" in found.reason
-
-
-def test_a_rail_that_stops_answering_gives_no_energy(load_fake, tmp_path):
-    load_fake("sysfs").orin_nano(tmp_path)
-    (tmp_path / "sys/class/hwmon/hwmon1/curr1_input").write_text("")
-
-    found = measure_energy(lambda: None, seconds=0.3, root=tmp_path)
-
-    assert found.energy is None
-    assert found.reason
+    assert sum(parts) / 7 == pytest.approx(whole.mean_mw, rel=1e-6, abs=1e-6)
 
 
-def test_a_call_that_fails_stops_the_sampler(load_fake, tmp_path):
-    load_fake("sysfs").orin_nano(tmp_path)
+def test_the_trapezoid_is_that_of_numpy():
+    times, values = np.sort(np.random.default_rng(1).uniform(0, 9, 50)), np.random.default_rng(2).uniform(0, 9, 50)
 
-    def fail():
-        raise RuntimeError("inference failed")
+    assert trapezoid(list(times), list(values)) == pytest.approx(float(np.sum((values[1:] + values[:-1]) / 2 * np.diff(times))))
 
-    with pytest.raises(RuntimeError):
-        measure_energy(fail, seconds=5, root=tmp_path)
 
-    assert not [thread for thread in threading.enumerate() if thread.name == "power-sampler"]
+@pytest.mark.parametrize(("seconds", "bound"), [(1.0, 1.0), (5.0, 0.3)])
+def test_through_a_simulated_ina3221_the_bias_is_small_where_plain_integrators_miss_much(scenes, seconds, bound):
+    chance = np.random.default_rng(7)
+    errors, naive = [], []
+    for index in range(40):
+        case = (scenes.ORIN_NANO, scenes.AGX_RAIL)[index % 2]
+        start = scenes.IDLE_S + chance.uniform(0, 0.4)
+        scene = scenes.record(
+            scenes.random_load(case, start, start + seconds, chance), case, start, start + seconds, scenes.sim.Chip(case.shunt_ohm), chance
+        )
+        found = window_energy(scene.recording.series(("sim",)), Window(scene.start_s, scene.end_s), 0.4296)
+        errors.append(100 * (found.energy_mj / scene.truth_mj - 1))
+        naive.append(100 * (scenes.right_rectangle(scene) / scene.truth_mj - 1))
+
+    assert abs(np.mean(errors)) <= bound
+    assert np.mean(naive) < -3

@@ -100,6 +100,7 @@ def test_it_describes_every_channel_once_with_its_direction_quality_and_retentio
         "blob": ("receive", 0, False),
         "command": ("receive", 1, False),
         "reply": ("send", 1, False),
+        "profile": ("send", 1, False),
     }
 
 
@@ -177,7 +178,7 @@ class Traffic:
 
 @pytest.fixture(scope="module")
 def traffic(load_fake: Callable[[str], ModuleType], mqtt: Any, models: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traffic]:
-    """A deployment that succeeds, one that is refused, one that is removed, a command, and telemetry."""
+    """A deployment that succeeds, one that is refused, one that is removed, commands, a profile, and telemetry."""
     from edgewright.cli.main import run
 
     folder = tmp_path_factory.mktemp("traffic")
@@ -201,6 +202,7 @@ def traffic(load_fake: Callable[[str], ModuleType], mqtt: Any, models: ModuleTyp
             traffic.run("deploy", folder / "broken.onnx", "--name", "broken")
             traffic.until_event(2, END_STATES)
             traffic.run("rollback", "broken", "--device", DEVICE, "--wait", "60")
+            traffic.run("profile", DEVICE, "--seconds", "0.1", "--wait", "60")
             traffic.run("remove", "broken")
             client.until(lambda: "broken" not in traffic.said("reported")[-1]["models"], 60.0)
             client.until(lambda: traffic.said("telemetry"), 60.0)
@@ -242,7 +244,7 @@ def test_the_session_had_measurements_reasons_and_an_end_of_each_kind(traffic: T
     assert {event["state"] for event in events} >= {"OFFERED", "DOWNLOADING", "MEASURED", "PROBATION", "SUCCEEDED"}
     assert any(event["reason"] is not None for event in events)
     assert any(event["measurement"] is not None for event in events)
-    assert [reply["ok"] for reply in traffic.said("reply")] == [False]
+    assert [reply["ok"] for reply in traffic.said("reply")] == [False, True]
 
 
 def test_exactly_the_documented_channels_are_retained(traffic: Traffic, mqtt: Any) -> None:
