@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := core profiling engines calibration compression pipeline agent controller cli
 
-.PHONY: demo dev test check fuzz clean
+.PHONY: demo dev test check fuzz bindings gpu clean
 
 demo: $(VENV)/.run
 	$(BIN)/edgewright demo
@@ -20,6 +20,14 @@ check: $(VENV)/.dev
 	mkdir -p $(VENV)/typing && ln -sfn "$(CURDIR)" $(VENV)/typing/edgewright
 	cd $(VENV)/typing && ../bin/mypy --config-file edgewright/pyproject.toml $(PACKAGES:%=-p edgewright.%)
 	PYTHONSAFEPATH=1 $(BIN)/lint-imports
+
+# The real bindings of each TensorRT release, and TensorRT-RTX: without them the tests that need them are skipped.
+bindings: $(VENV)/.dev
+	.ci/tensorrt-bindings
+
+# What only a machine with an NVIDIA GPU can run.
+gpu: $(VENV)/.dev
+	PYTHONSAFEPATH=1 $(BIN)/python -Im pytest -m gpu
 
 $(VENV)/.venv:
 	$(PYTHON) -m venv $(VENV)

@@ -74,6 +74,10 @@ class OptimizeSection(_Section, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=1, le=256, description="Threads of an engine, when it is measured and when it runs.")] = 1
     bench_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="How long each engine's latency is measured.")] = 2.0
     nice: Annotated[int, Meta(ge=0, le=19, description="Added to the niceness of builds, so that applications go first.")] = 10
+    accept_signed_engines: Annotated[
+        bool,
+        Meta(description="Take engines from others, when the fleet's role engines has signed them for exactly this device's fingerprint."),
+    ] = False
 
 
 class TelemetrySection(_Section, frozen=True, kw_only=True):

@@ -83,7 +83,7 @@ class Profiles:
     def _begin(self, pending: _Pending) -> None:
         def work(cancel: threading.Event) -> ProfileReport:
             path, deployment = (None, None) if pending.order.model is None else self._engine(pending.order.model)
-            request = ProfileRequest(order=pending.order, path=path)
+            request = ProfileRequest(order=pending.order, path=path, state=str(self._state))
             profile = msgspec.json.decode(self._run(request, cancel), type=Profile)
             return ProfileReport(command=pending.command, deployment=deployment, profile=profile)
 

@@ -53,11 +53,13 @@ class DeviceFacts(msgspec.Struct, frozen=True):
     processor: str
     backends: tuple[Runtime, ...]
     sensors: tuple[Runtime, ...]
+    driver: str = ""
 
     @property
     def runtime(self) -> str:
-        """The usable runtimes and versions in one line: another line means that engines have to be built again."""
-        return ", ".join(f"{backend.name} {backend.version}" for backend in self.backends if backend.usable)
+        """The usable runtimes, their versions and the driver in one line: another line means that engines have to be built again."""
+        usable = ", ".join(f"{backend.name} {backend.version}" for backend in self.backends if backend.usable)
+        return f"{usable} on {self.driver}" if self.driver else usable
 
 
 def _run(task: str, request: bytes, limits: Limits, cancel: threading.Event, on_progress: Callable[[float, str], None] | None = None) -> bytes:
@@ -143,6 +145,9 @@ class WorkerSteps:
             threads=config.optimize.threads,
             bench_seconds=config.optimize.bench_seconds,
             model_name=model,
+            identity=str(config.state),
+            cache=str(config.state / "cache"),
+            anchor=str(config.trust) if config.optimize.accept_signed_engines else None,
             deployment=order.deployment,
             model_version=order.version,
         )
@@ -150,7 +155,7 @@ class WorkerSteps:
         return _outcome(msgspec.json.decode(answer, type=OptimizeResult))
 
     def probe(self, folder: Path, cancel: threading.Event) -> None:
-        _run("probe", msgspec.json.encode({"folder": str(folder)}), Limits(PROBE_S, nice=5), cancel)
+        _run("probe", msgspec.json.encode({"folder": str(folder), "state": str(self._config.state)}), Limits(PROBE_S, nice=5), cancel)
 
     def command(self, model: str, verb: CommandVerb, folder: Path, cancel: threading.Event) -> None:
         section = self._config.model(model)

@@ -22,9 +22,9 @@ import onnx
 
 from ..core.dataset import Dataset
 from ..core.errors import Rejected, Unfit
-from ..engines.backends.onnxruntime import CPU, OnnxRuntimeRunner, open_runner
 from ..engines.feeds import cast_feeds, filled_feeds, first_samples, fixed_batch
 from ..engines.model import input_specs
+from ..engines.ort.runner import OnnxRuntimeRunner, open_on_cpu
 from .keep import KeptSamples
 from .observers import Extremes, Histogram
 
@@ -192,7 +192,7 @@ def open_model(model: Any, threads: int) -> OnnxRuntimeRunner:
         data = model.SerializeToString()
     except ValueError as error:
         raise Unfit("model-too-large", f"the model is too large to calibrate: {error}", "Models above 2 GB are not supported yet") from error
-    return open_runner(data, "the model", threads=threads, providers=[CPU], is_frugal=True)
+    return open_on_cpu(data, "the model", threads=threads, is_frugal=True)
 
 
 def _not_finite(name: str, positions: list[int]) -> Rejected:

@@ -12,8 +12,8 @@ import time
 from typing import Any
 
 from ..core.errors import EdgewrightError
-from ..engines.backends.onnxruntime import OnnxRuntimeRunner
 from ..engines.base import Tensors
+from ..engines.ort.runner import OnnxRuntimeRunner
 from .collect import open_model
 from .graph import Graph
 from .plan import Layer, Plan, plan_for_onnxruntime

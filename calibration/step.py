@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ..engines.backends.onnxruntime import CPU, OnnxRuntimeRunner, open_runner
+from ..engines.ort.runner import OnnxRuntimeRunner, open_on_cpu
 from .graph import Graph, clip_bounds
 from .plan import Layer, Plan, node_name
 
@@ -154,7 +154,7 @@ class StepModel:
         original = self.graph.model
         model = helper.make_model(helper.make_graph(nodes, "step", inputs, values, weights), opset_imports=list(original.opset_import))
         model.ir_version = max(original.ir_version, 8)
-        return open_runner(model.SerializeToString(), "a step of the model", threads=self.threads, providers=[CPU], is_frugal=True)
+        return open_on_cpu(model.SerializeToString(), "a step of the model", threads=self.threads, is_frugal=True)
 
 
 def _decoding(name: str, scale: str, zero: str, constants: dict[str, Array]) -> list[Any]:

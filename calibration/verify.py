@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..engines.backends.onnxruntime import CPU, open_runner
 from ..engines.feeds import cast_feeds, filled_feeds, fixed_batch
 from ..engines.model import input_specs
+from ..engines.ort.runner import open_on_cpu
 from .collect import open_model
 from .keep import KeptSamples
 
@@ -40,7 +40,7 @@ class Verifier:
         specs = input_specs(self.model)
         fixed = fixed_batch(specs) or 1
         sums: dict[str, tuple[float, float]] = {}
-        quantized = open_runner(written, "the INT8 model", threads=self.threads, providers=[CPU], is_frugal=True, is_optimized=with_kernels)
+        quantized = open_on_cpu(written, "the INT8 model", threads=self.threads, is_frugal=True, is_optimized=with_kernels)
         with open_model(self.model, self.threads) as exact, quantized:
             for position in self.kept.positions[-MAX_SAMPLES:]:
                 feeds = filled_feeds(cast_feeds(self.kept.sample(position), specs), fixed)

@@ -45,9 +45,9 @@ def calibrate(model: Path, calibration: Path | None, evaluation: Path | None, ou
         raise click.UsageError("Missing option '--calibration'.")
     from ..engines.base import BuildOptions
     from ..pipeline.build import peak_rss_mb
+    from ..pipeline.calibrating import run_calibration
     from ..pipeline.logits import with_logits
     from ..pipeline.measure import EngineUnderTest, measure_fidelity
-    from ..pipeline.optimize import run_calibration
     from ..pipeline.request import OptimizeRequest
     from ..pipeline.subject import open_subject
 

@@ -21,6 +21,7 @@ COMMANDS = {
     "compress": "compress:compress",
     "build": "build:build",
     "bench": "bench:bench",
+    "engines": "engines:engines",
     "power": "power:power",
     "doctor": "doctor:doctor",
     "agent": "agent:agent",

@@ -10,6 +10,7 @@ from .output import (
     CANDIDATE_COLUMNS,
     backend_option,
     batch_option,
+    cache_option,
     calibration_option,
     candidate_rows,
     evaluation_option,
@@ -36,6 +37,7 @@ from .output import (
 @threads_option
 @batch_option
 @seconds_option
+@cache_option
 @json_option
 def optimize(
     model: Path,
@@ -48,6 +50,7 @@ def optimize(
     threads: int,
     batch: int,
     seconds: float,
+    no_cache: bool,
     as_json: bool,
 ) -> int:
     """Calibrate, build and measure MODEL on this device, and choose the fastest engine that meets the budget.
@@ -57,6 +60,7 @@ def optimize(
     from ..core.budget import Budget, budget_from_toml
     from ..pipeline.optimize import optimize as run
     from ..pipeline.request import OptimizeRequest
+    from ..pipeline.workshop import user_cache
 
     budget = Budget() if budget_file is None else budget_from_toml(budget_file)
     with new_folder(out) as folder, progress_bar(f"optimizing {model.name}") as progress:
@@ -72,6 +76,7 @@ def optimize(
             threads=threads,
             batch=batch,
             bench_seconds=seconds,
+            cache=None if no_cache else str(user_cache()),
         )
         result = run(request, progress=progress, cancel=lambda: False)
     if as_json:

@@ -27,6 +27,7 @@ out_option = click.option("--out", type=existing_path, required=True, help="Wher
 backend_option = click.option("--backend", help="Runtime to build for; default: the best usable one.")
 threads_option = click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of the runtime.")
 batch_option = click.option("--batch", type=click.IntRange(1, 4096), default=1, show_default=True, help="Samples per inference.")
+cache_option = click.option("--no-cache", is_flag=True, help="Make everything anew, and keep nothing for the next run.")
 seconds_option = click.option("--seconds", type=click.FloatRange(0.05, 86400), default=2.0, show_default=True, help="How long to measure.")
 
 
@@ -37,8 +38,11 @@ def print_json(value: object) -> None:
 
 
 def print_failure(reason: Reason, *, as_json: bool) -> None:
-    """The one-line reason on stderr; with `as_json` the error object on stdout as well."""
-    click.echo(f"edgewright: {reason.line()} [{reason.code}]", err=True)
+    """The one-line reason on stderr, and below it what it tells to write into a file; with `as_json` that is in the object on stdout instead."""
+    first, _, rest = reason.line().partition("\n")
+    click.echo(f"edgewright: {first} [{reason.code}]", err=True)
+    if rest and not as_json:
+        click.echo(rest, err=True)
     if as_json:
         print_error(reason)
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from ..core.errors import Rejected, Unfit
-from ..engines.backends.onnxruntime import CPU, open_runner
+from ..engines.ort.runner import open_on_cpu
 from .network import Floats, Layer
 from .samples import Batch, Samples
 
@@ -111,7 +111,7 @@ class Frontier:
         computed = [name for name in wanted if name not in fed and name not in given]
         part = submodel(self._model, computed, given)
         names = [value.name for value in part.graph.input]
-        runner = open_runner(part.SerializeToString(), "the model", threads=self._engine.threads, providers=[CPU]) if computed else None
+        runner = open_on_cpu(part.SerializeToString(), "the model", threads=self._engine.threads) if computed else None
         for batch, held in zip(self._samples.batches, self._held, strict=True):
             if self._engine.cancel():
                 raise Unfit("cancelled", "the compression was cancelled", "Start it again")

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..engines.backends.onnxruntime import CPU, open_runner
+from ..engines.ort.runner import open_on_cpu
 from .forms._base import Piece
 from .network import Geometry, Layer
 
@@ -31,7 +31,7 @@ class RuntimeStopwatch:
     threads: int = 1
 
     def ms(self, model: Any) -> float:
-        runner = open_runner(model.SerializeToString(), "a layer", threads=self.threads, providers=[CPU])
+        runner = open_on_cpu(model.SerializeToString(), "a layer", threads=self.threads)
         with runner:
             feeds = {spec.name: np.ones([axis or 1 for axis in spec.shape], spec.dtype) for spec in runner.inputs}
             runner.infer(feeds)

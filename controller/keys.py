@@ -81,8 +81,8 @@ def _write_anchor(paths: FleetPaths, signers: dict[str, CryptoSigner], now: dt.d
         write_atomic(paths.trust / name, metadata.to_bytes())
 
 
-def load_signer(paths: FleetPaths) -> Sign:
-    """The online signer of envelopes.
+def load_signer(paths: FleetPaths, role: str = ROLE_DESIRED) -> Sign:
+    """The signer of a role; `desired` is the online one of envelopes.
 
     Raises:
         Unfit: ``keys-unreadable``.
@@ -91,7 +91,7 @@ def load_signer(paths: FleetPaths) -> Sign:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from securesystemslib.signer import CryptoSigner
 
-    path = paths.keys / f"{ROLE_DESIRED}.pem"
+    path = paths.keys / f"{role}.pem"
     try:
         key = load_pem_private_key(path.read_bytes(), None)
     except (OSError, ValueError) as error:

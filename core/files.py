@@ -18,7 +18,7 @@ from .errors import Unfit
 TEMPORARY_SUFFIX = ".tmp"
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write_atomic(path: Path, data: bytes | memoryview, *, mode: int = 0o644) -> None:
     """Replace `path` by `data`, all or nothing, and on disk before this returns.
 
     Raises:

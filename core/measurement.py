@@ -129,3 +129,5 @@ class Candidate(Value, frozen=True, kw_only=True):
     build_s: float | None = None
     build_memory_mb: float | None = None
     fingerprint: str = ""
+    precision: str = ""
+    is_cached: bool = False

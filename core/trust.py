@@ -11,7 +11,7 @@ Imports tuf and cryptography inside its functions: the daemon calls this in a ch
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ import msgspec
 from .errors import Rejected, Unfit
 from .wire.fields import MAX_TIME_S
 from .wire.messages import Command, Desired, Envelope, check_desired, decode
+from .wire.messages import Signature as WireSignature
 
 if TYPE_CHECKING:
     from tuf.api.metadata import Metadata, Targets
@@ -135,17 +136,26 @@ def _invalid(folder: Path, why: str) -> Unfit:
 
 
 def _check_signatures(envelope: Envelope, targets: Targets) -> None:
-    """A threshold of different keys of the role `desired` must have signed."""
+    verify_role(targets, ROLE_DESIRED, signed_bytes(envelope.kind, envelope.signed), envelope.signatures, what=f"{envelope.kind} message")
+
+
+def verify_role(targets: Targets, role_name: str, data: bytes, signatures: Sequence[WireSignature], *, what: str) -> None:
+    """A threshold of different keys of the delegated role must have signed `data`.
+
+    Raises:
+        Unfit: ``trust-invalid``: the anchor delegates to nobody under that name.
+        Rejected: ``signature-invalid``.
+    """
     from securesystemslib.exceptions import UnverifiedSignatureError, VerificationError
     from securesystemslib.signer import Signature
 
     delegations = targets.delegations
-    role = (delegations.roles or {}).get(ROLE_DESIRED) if delegations is not None else None
+    role = (delegations.roles or {}).get(role_name) if delegations is not None else None
     if delegations is None or role is None:
-        raise Unfit("trust-invalid", "the trust anchor delegates to nobody as 'desired'", "Enroll the device again: edgewright fleet enroll")
-    data = signed_bytes(envelope.kind, envelope.signed)
+        message = f"the trust anchor delegates to nobody as {role_name!r}"
+        raise Unfit("trust-invalid", message, "Enroll the device again: edgewright fleet enroll")
     good: set[str] = set()
-    for signature in envelope.signatures[:16]:
+    for signature in signatures[:16]:
         key = delegations.keys.get(signature.keyid)
         if key is None or signature.keyid not in role.keyids:
             continue
@@ -155,7 +165,7 @@ def _check_signatures(envelope: Envelope, targets: Targets) -> None:
             continue
         good.add(signature.keyid)
     if len(good) < role.threshold:
-        message = f"the {envelope.kind} message has {len(good)} good signatures of {role.threshold}"
+        message = f"the {what} has {len(good)} good signatures of {role.threshold}"
         raise Rejected("signature-invalid", message, "Check that it comes from this fleet's controller, and the device's trust folder")
 
 
@@ -165,8 +175,6 @@ Sign = Callable[[bytes], tuple[str, str]]
 
 def seal(content: Desired | Command, sign: Sign) -> Envelope:
     """The signed envelope of `content`."""
-    from .wire.messages import Signature as WireSignature
-
     kind = "desired" if isinstance(content, Desired) else "command"
     text = msgspec.json.encode(content).decode()
     keyid, signature = sign(signed_bytes(kind, text))

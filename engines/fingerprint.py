@@ -1,17 +1,23 @@
-"""The fingerprint of an engine: same fingerprint, same engine, no build."""
+"""The fingerprint of an engine: same fingerprint, same engine, no build. Pure, and light: the daemon reads manifests."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from ..core.digest import digest_of_bytes
 
+Precision = Literal["fp32", "fp16", "int8", "mixed"]
+Compatibility = Literal["none", "version", "hardware"]
 
-@dataclass(frozen=True, slots=True)
-class EngineKey:
-    """Everything that an engine depends on; empty strings where a part does not apply."""
+
+class EngineKey(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that an engine depends on; empty strings where a part does not apply.
+
+    `processor` is what it is bound to: a GPU's name and compute capability, or the CPU. `driver` holds the driver's and the board
+    support package's releases. `options` is the canonical text of the build options.
+    """
 
     model_digest: str
     table_digest: str

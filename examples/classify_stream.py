@@ -3,7 +3,7 @@
     python examples/classify_stream.py surface-classifier --state /var/lib/edgewright --source pictures.npz
 
 Nothing here knows when a deployment happens: `edgewright.open` looks at the model's link before each inference and opens the new engine
-before it lets go of the old one. The agent's `activate` verb is not needed for an application like this one.
+beside the old one, which answers until then. The agent's `activate` verb is not needed for an application like this one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The building stage: one engine folder per candidate, finished by its manifest."""
+"""The building stage: one engine folder per candidate, finished by its manifest. Same fingerprint, no build."""
 
 from __future__ import annotations
 
@@ -7,23 +7,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import msgspec
 
 from ..core.digest import digest_of_file
 from ..core.files import TEMPORARY_SUFFIX, disk_errors
 from ..core.measurement import Candidate
 from ..engines.base import BuildOptions, EngineFile, Precision, ShapeProfile
+from ..engines.device import engine_key
 from ..engines.discovery import load_backend
 from ..engines.fingerprint import EngineKey, fingerprint
 from ..engines.manifest import CARD_NAME, Manifest, list_files, write_manifest
-from ..profiling.board import read_board
-from ..profiling.conditions import power_mode
-from ..profiling.sysfs import Sysfs
 from .measure import EngineUnderTest
 from .subject import Subject, batch_for
+from .workshop import Workshop
 
 Progress = Callable[[float, str], None]
 
@@ -36,9 +33,14 @@ class Built:
     folder: Path
     engine: EngineFile
     options: BuildOptions
-    fingerprint: str
+    key: EngineKey
     build_s: float
     build_memory_mb: float
+    is_cached: bool
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.key)
 
     @property
     def under_test(self) -> EngineUnderTest:
@@ -52,6 +54,7 @@ def build_engine(
     subject: Subject,
     folder: Path,
     options: BuildOptions,
+    workshop: Workshop,
     *,
     table: Path | None = None,
     progress: Progress,
@@ -61,18 +64,24 @@ def build_engine(
     The model's card and the range `table` that it was quantised with go into it too.
     """
     started = time.monotonic()
+    capabilities = load_backend(backend).capabilities()
+    key = engine_key(model, "" if table is None else digest_of_file(table), backend, capabilities, options)
+    if workshop.cache is not None:
+        options = replace(options, timing_cache=workshop.cache.timing_cache(backend))
     target = folder / name
     with disk_errors(target), unfinished(folder, name) as work:
-        engine = load_backend(backend).build(model, work, options, progress)
+        cached = None if workshop.cache is None else workshop.cache.take_engine(fingerprint(key), work, workshop.trusted)
+        engine = _engine_of(cached, work) if cached is not None else load_backend(backend).build(model, work, options, progress)
+        if cached is None:
+            _keep(work, engine, key, options, workshop)
         card = subject.path.with_suffix(".toml")
         if card.is_file():
             shutil.copyfile(card, work / CARD_NAME)
         if table is not None:
             shutil.copyfile(table, work / table.name)
         work.rename(target)
-    moved = EngineFile(target / engine.path.name, engine.backend, engine.backend_version, engine.provider, engine.size_bytes)
-    mark = engine_fingerprint(model, "" if table is None else digest_of_file(table), moved, options)
-    return Built(name, target, moved, options, mark, time.monotonic() - started, peak_rss_mb())
+    moved = replace(engine, path=target / engine.path.name)
+    return Built(name, target, moved, options, key, time.monotonic() - started, peak_rss_mb(), is_cached=cached is not None)
 
 
 @contextmanager
@@ -87,50 +96,45 @@ def unfinished(folder: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def finish_engine(built: Built, *, model_name: str, deployment: str = "", model_version: str = "", candidate: Candidate | None = None) -> None:
-    """Write the manifest, which makes the folder an engine."""
-    write_manifest(
-        built.folder,
-        Manifest(
-            model=model_name,
-            deployment=deployment,
-            model_version=model_version,
-            engine=built.engine.path.name,
-            card=CARD_NAME if (built.folder / CARD_NAME).is_file() else None,
-            backend=built.engine.backend,
-            backend_version=built.engine.backend_version,
-            provider=built.engine.provider,
-            threads=built.options.threads,
-            fingerprint=built.fingerprint,
-            files=list_files(built.folder),
-            candidate=candidate,
-        ),
+def _keep(work: Path, engine: EngineFile, key: EngineKey, options: BuildOptions, workshop: Workshop) -> None:
+    """Seal the bare engine and keep a copy; what is about one deployment is written later."""
+    if workshop.cache is None:
+        return
+    write_manifest(work, _manifest(work, engine, key, options), workshop.sign)
+    workshop.cache.put("engines", fingerprint(key), work)
+
+
+def _engine_of(manifest: Manifest, work: Path) -> EngineFile:
+    size_bytes = sum(entry.size_bytes for entry in manifest.files.values())
+    return EngineFile(work / manifest.engine, manifest.backend, manifest.backend_version, manifest.provider, size_bytes)
+
+
+def _manifest(folder: Path, engine: EngineFile, key: EngineKey, options: BuildOptions) -> Manifest:
+    return Manifest(
+        model="",
+        engine=engine.path.name,
+        card=CARD_NAME if (folder / CARD_NAME).is_file() else None,
+        backend=engine.backend,
+        backend_version=engine.backend_version,
+        provider=engine.provider,
+        threads=options.threads,
+        batch=options.batch,
+        precision=options.precision,
+        fingerprint=fingerprint(key),
+        key=key,
+        files=list_files(folder),
     )
 
 
-def engine_fingerprint(model: Path, table_digest: str, engine: EngineFile, options: BuildOptions) -> str:
-    board = read_board()
-    plain = {
-        "precision": options.precision,
-        "threads": options.threads,
-        "batch": options.batch,
-        "provider": engine.provider,
-        "workspace_mb": options.workspace_mb,
-        "optimization_level": options.optimization_level,
-        "profiles": {name: (p.minimum, p.optimum, p.maximum) for name, p in options.profiles.items()},
-    }
-    return fingerprint(
-        EngineKey(
-            model_digest=digest_of_file(model),
-            table_digest=table_digest,
-            backend=engine.backend,
-            backend_version=engine.backend_version,
-            processor=board.processor or board.model,
-            driver=board.release,
-            power_mode=power_mode(Sysfs()) or "",
-            options=msgspec.json.encode(plain, order="sorted").decode(),
-        )
-    )
+def finish_engine(
+    built: Built, workshop: Workshop, *, model_name: str, deployment: str = "", model_version: str = "", candidate: Candidate | None = None
+) -> None:
+    """Write and seal the manifest, which makes the folder an engine."""
+    from msgspec.structs import replace as with_fields
+
+    bare = _manifest(built.folder, built.engine, built.key, built.options)
+    manifest = with_fields(bare, model=model_name, deployment=deployment, model_version=model_version, candidate=candidate)
+    write_manifest(built.folder, manifest, workshop.sign)
 
 
 def build_options(subject: Subject, *, precision: Precision, threads: int, batch: int) -> BuildOptions:

@@ -4,6 +4,7 @@ Rules:
 - only candidates that meet the whole budget may be chosen;
 - a candidate is faster only when its median latency is lower by more than `MARGIN`: decisions inside the noise are not claimed, and then
   the more faithful one (FP32 before INT8) is kept;
+- INT8 takes FP16's place only when it is faster by more than `INT8_MARGIN`: FP16 costs next to no accuracy, INT8 some;
 - when none meets the budget, the nearest one is named with its reasons: the one that exceeds the fewest limits, then the least.
 """
 
@@ -16,6 +17,7 @@ from ..core.budget import Budget, Check, Verdict, judge
 from ..core.measurement import Candidate
 
 MARGIN = 0.02
+INT8_MARGIN = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +44,13 @@ def choose(candidates: Sequence[Candidate], budget: Budget) -> Choice:
     best = allowed[0]
     for candidate in allowed[1:]:
         ratio = _median_ms(best) / _median_ms(candidate)
-        if ratio > 1 + MARGIN:
+        margin = INT8_MARGIN if best.precision == "fp16" and candidate.precision in {"int8", "mixed"} else MARGIN
+        if ratio > 1 + margin:
             notes.append(f"{candidate.name} is {ratio:.2f} times as fast as {best.name}")
             best = candidate
         else:
-            notes.append(f"{candidate.name} is not faster than {best.name} here ({ratio:.2f} times) and was not chosen")
+            wanted = f"; {1 + margin:.2f} are wanted" if ratio > 1 else ""
+            notes.append(f"{candidate.name} is not faster than {best.name} here ({ratio:.2f} times{wanted}) and was not chosen")
     return Choice(best, verdicts[best.name], tuple(notes))
 
 

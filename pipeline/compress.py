@@ -16,7 +16,7 @@ from ..core.dataset import Dataset
 from ..core.errors import Rejected
 from ..core.files import write_atomic
 from ..core.measurement import Fidelity, Latency
-from ..engines.backends.onnxruntime import CPU, open_runner
+from ..engines.ort.runner import open_on_cpu
 from ..profiling.latency import measure_interleaved
 from .build import build_options, unfinished
 from .logits import with_logits
@@ -59,8 +59,8 @@ def compress_subject(
 def race(before: Any, after: Any, threads: int, cancel: Cancel) -> tuple[Latency, Latency]:
     """Latency of two models in memory, in turns."""
     with (
-        open_runner(serialized(before), "the model", threads=threads, providers=[CPU]) as first,
-        open_runner(serialized(after), "the compressed model", threads=threads, providers=[CPU]) as second,
+        open_on_cpu(serialized(before), "the model", threads=threads) as first,
+        open_on_cpu(serialized(after), "the compressed model", threads=threads) as second,
     ):
         feeds = zeros_for(first.inputs, batch_for(first.inputs, 1))
         calls = {"before": lambda: first.infer(feeds), "after": lambda: second.infer(feeds)}
@@ -122,7 +122,7 @@ def run_compression(
         progress(0.9, "measuring latency and energy")
         batch = batch_for(subject.inputs, 1)
         feeds = None if data is None else first_feeds(data, batch)
-        timings = measure_timing(engines, feeds, seconds=seconds, batch=batch, cancel=cancel)
+        timings = measure_timing(engines, dict.fromkeys(engines, feeds), seconds=seconds, batch=batch, cancel=cancel)
     progress(1.0, "compressed")
     return CompressResult(target, result.passes, fidelity, timings, result.notes, result.changed, written, time.monotonic() - started)
 

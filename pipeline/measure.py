@@ -18,6 +18,7 @@ from ..engines.base import BuildOptions, Runner, Tensors
 from ..engines.discovery import load_backend
 from ..engines.feeds import cast_feeds, filled_feeds, first_samples
 from ..engines.fidelity import FidelityMeter
+from ..engines.shapes import profile_toml, shape_words
 from ..profiling.conditions import Workload, conditions_between, take_snapshot
 from ..profiling.energy_run import measure_energy
 from ..profiling.latency import measure_interleaved
@@ -82,15 +83,16 @@ def measure_fidelity(
 
 
 def measure_timing(
-    engines: Mapping[str, EngineUnderTest], feeds: Tensors | None, *, seconds: float, batch: int, cancel: Cancel | None = None
+    engines: Mapping[str, EngineUnderTest], feeds: Mapping[str, Tensors | None], *, seconds: float, batch: int, cancel: Cancel | None = None
 ) -> dict[str, Timing]:
-    """Latency of all engines interleaved, then the energy of each; `feeds` None = zeros of the right shapes."""
+    """Latency of all engines interleaved, then the energy of each; `feeds` by engine, None = zeros of the right shapes."""
     with ExitStack() as stack:
         calls: dict[str, Callable[[], object]] = {}
         providers: dict[str, str] = {}
         for name, entry in engines.items():
             runner = stack.enter_context(open_engine(entry))
-            inputs = zeros_for(runner.inputs, batch) if feeds is None else cast_feeds(feeds, runner.inputs)
+            given = feeds[name]
+            inputs = zeros_for(runner.inputs, batch) if given is None else cast_feeds(given, runner.inputs)
             calls[name] = _call(runner, inputs)
             providers[name] = runner.provider
         before = take_snapshot()
@@ -120,16 +122,20 @@ def zeros_for(inputs: tuple[TensorSpec, ...], batch: int, shapes: Mapping[str, t
     """Zeros for inputs whose only free axis is the first, or whose shape stands in `shapes`.
 
     Raises:
-        Unfit: ``shapes-unknown`` naming the input.
+        Unfit: ``shapes-unknown`` naming the inputs, with the lines to add to the card.
     """
     feeds = {}
+    unknown = []
     for spec in inputs:
         shape = [batch if position == 0 and axis is None else axis for position, axis in enumerate(spec.shape)]
         if None in shape and shapes is not None and len(shapes.get(spec.name, ())) == len(shape):
             shape = list(shapes[spec.name])
         if None in shape:
-            text = "x".join(str(axis or "?") for axis in spec.shape)
-            hint = "Give --calibration DATA, or shape_opt in the model card"
-            raise Unfit("shapes-unknown", f"the input {spec.name!r} has free axes ({text})", hint)
-        feeds[spec.name] = np.zeros([axis or 1 for axis in shape], spec.dtype)
+            unknown.append(spec)
+        else:
+            feeds[spec.name] = np.zeros([axis or 1 for axis in shape], spec.dtype)
+    if unknown:
+        names = ", ".join(f"{spec.name!r} ({shape_words(spec.shape)})" for spec in unknown)
+        hint = f"Give --calibration DATA, or add to the model card, with the sizes that you use:\n{profile_toml(unknown)}"
+        raise Unfit("shapes-unknown", f"nothing says the free axes of {names}", hint)
     return feeds

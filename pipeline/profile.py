@@ -11,6 +11,7 @@ from ..core.profile import Profile, ProfileOrder, RailPower
 from ..core.trace import TraceWindow, pack_trace
 from ..engines.discovery import load_backend
 from ..engines.feeds import cast_feeds
+from ..engines.provenance import trusted_keys
 from ..profiling.conditions import Workload, conditions_between, take_snapshot
 from ..profiling.energy import Window
 from ..profiling.energy_run import EnergyResult, measure_work
@@ -38,7 +39,8 @@ def profile(request: ProfileRequest, progress: Progress) -> Profile:
         progress(0.0, "reading the power of what runs")
         return _of_machine(request.order, root)
     progress(0.0, "opening the engine")
-    target = open_target(Path(request.path), backend=request.backend, threads=request.threads, batch=request.batch)
+    trusted = None if request.state is None else trusted_keys(Path(request.state))
+    target = open_target(Path(request.path), backend=request.backend, threads=request.threads, batch=request.batch, trusted=trusted)
     progress(0.1, "measuring")
     return profile_target(target, request.order, root, request.idle_s)
 

@@ -10,13 +10,16 @@ from ..core.budget import Budget, Check
 from ..core.errors import Reason
 from ..core.measurement import Candidate
 from ..core.profile import ProfileOrder
+from ..engines.fingerprint import Compatibility, Precision
 
 
 class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model, its data, and what its owner allows. Paths are absolute; `out` is an existing, empty folder.
 
     `model` may be coded (``.ewz``). `recipe` is a name: ``auto`` or one that ships with the program; `recipe_file` a recipe of the caller's own,
-    which never comes from the wire. `model_name`, `deployment` and `model_version` go into the manifests.
+    which never comes from the wire. `model_name`, `deployment` and `model_version` go into the manifests. `identity` is the folder of
+    the device's engine key (None = this user's), `cache` where earlier results are kept (None = nowhere), `anchor` the trust folder when
+    signed engines may be taken from others.
     """
 
     model: str
@@ -35,6 +38,9 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     model_name: str = ""
     deployment: str = ""
     model_version: str = ""
+    identity: str | None = None
+    cache: str | None = None
+    anchor: str | None = None
 
 
 class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,8 +59,46 @@ class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
+class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One engine to build without measuring it. Paths are absolute; `out` does not exist, its parent does."""
+
+    model: str
+    out: str
+    backend: str | None = None
+    precision: Precision = "fp32"
+    threads: int = 1
+    batch: int = 1
+    provider: str | None = None
+    workspace_mb: int | None = None
+    optimization_level: int | None = None
+    calibration_cache: str | None = None
+    dla_core: int | None = None
+    is_sparse: bool = False
+    is_refittable: bool = False
+    compatibility: Compatibility = "none"
+    model_name: str = ""
+    identity: str | None = None
+    cache: str | None = None
+
+
+class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What was built, or taken from the cache."""
+
+    backend: str
+    backend_version: str
+    provider: str
+    path: str
+    size_bytes: int
+    build_s: float
+    build_memory_mb: float
+    fingerprint: str
+    is_cached: bool
+
+
 class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`path` is an ONNX file or an engine folder; None = the machine as it is. `root` is where the sensors are looked up."""
+    """`path` is an ONNX file or an engine folder; None = the machine as it is. `root` is where the sensors are looked up, `state` the state
+    folder whose engines are trusted; None = this user's.
+    """
 
     order: ProfileOrder
     path: str | None = None
@@ -63,3 +107,4 @@ class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     batch: int = 1
     idle_s: float | None = None
     root: str = "/"
+    state: str | None = None

@@ -57,6 +57,16 @@ def _load_fake(name: str) -> ModuleType:
     return module
 
 
+@pytest.fixture(autouse=True, scope="session")
+def homeless(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keys and caches of the user who runs the tests are neither used nor written, also by child processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("EDGEWRIGHT_STATE", raising=False)
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("user-state")))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("user-cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def models() -> ModuleType:
     """Builders of small models with known weights: ``tests/fakes/onnx_models.py``."""

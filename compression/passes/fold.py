@@ -11,7 +11,8 @@ from typing import Any
 
 import onnx
 
-from ...engines.backends.onnxruntime import CPU, load_error
+from ...engines.ort.providers import CPU
+from ...engines.ort.session import load_error
 from ..base import Context, Gain, PassOptions, PassResult, Trait
 from ..network import Network
 

@@ -13,9 +13,10 @@ import numpy as np
 
 from ...core.errors import Rejected, Unfit
 from ...core.tensors import TensorSpec
-from ..base import Array, BuildOptions, Capabilities, EngineFile, Progress, Runner, Tensors
+from ..base import Array, BuildOptions, Capabilities, EngineFile, LayerTime, Progress, Runner, Shapes, Split, Tensors
 from ..feeds import check_feeds
 from ..model import input_specs, output_specs, read_model
+from ..shapes import concrete_shapes
 
 ENGINE_NAME = "model.null"
 
@@ -34,6 +35,13 @@ class NullRunner:
         batch = len(next(iter(feeds.values()))) if self.inputs else 1
         return {spec.name: np.zeros([axis or batch for axis in spec.shape], spec.dtype) for spec in self.outputs}
 
+    def bind(self, shapes: Shapes) -> NullBound:
+        wanted = concrete_shapes(self.inputs, shapes)
+        return NullBound(self, {spec.name: np.zeros(wanted[spec.name], spec.dtype) for spec in self.inputs})
+
+    def split(self, feeds: Tensors) -> Split | None:
+        return None
+
     def close(self) -> None:
         return
 
@@ -42,6 +50,18 @@ class NullRunner:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class NullBound:
+    """Zeros again."""
+
+    def __init__(self, runner: NullRunner, inputs: dict[str, Array]) -> None:
+        self._runner = runner
+        self.inputs = inputs
+        self.outputs: dict[str, Array] = {}
+
+    def run(self) -> None:
+        self.outputs = self._runner.infer(self.inputs)
 
 
 class NullBackend:
@@ -68,6 +88,9 @@ class NullBackend:
         except Rejected as error:
             raise Unfit("engine-unusable", error.message, "Build it again") from error
         return NullRunner(input_specs(model), output_specs(model))
+
+    def layers(self, engine: Path, options: BuildOptions, feeds: Tensors, runs: int) -> tuple[LayerTime, ...]:
+        return ()
 
 
 BACKEND = NullBackend()

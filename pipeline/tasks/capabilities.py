@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ...core.wire.messages import Runtime
+from ...engines.cuda import cuda_status
 from ...engines.discovery import backend_statuses
 from ...profiling.board import read_board
 from ...profiling.survey import sensor_statuses
@@ -13,12 +14,13 @@ from ..child import Progress
 
 
 class CapabilitiesResult(msgspec.Struct, frozen=True):
-    """Board, backends and sensors, usable or with their reasons."""
+    """Board, backends and sensors, usable or with their reasons; `driver` is JetPack's release and the CUDA driver's, empty without them."""
 
     board: str
     processor: str
     backends: tuple[Runtime, ...]
     sensors: tuple[Runtime, ...]
+    driver: str = ""
 
 
 def run(request: bytes, progress: Progress) -> bytes:
@@ -29,4 +31,6 @@ def run(request: bytes, progress: Progress) -> bytes:
         Runtime(name=status.name, usable=status.is_usable, version=status.version, reason=status.reason) for status in backend_statuses()
     )
     sensors = tuple(Runtime(name=status.name, usable=status.is_usable, reason=status.reason) for status in sensor_statuses(Sysfs()))
-    return msgspec.json.encode(CapabilitiesResult(board.model, board.processor, backends, sensors))
+    device = cuda_status().device
+    driver = "; ".join(part for part in (board.release, f"CUDA {device.driver}" if device is not None else "") if part)
+    return msgspec.json.encode(CapabilitiesResult(board.model, board.processor, backends, sensors, driver))

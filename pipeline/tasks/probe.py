@@ -1,4 +1,4 @@
-"""The task ``probe``: does the engine in this folder still load and run? Verifies the manifest, opens the engine, runs it once on zeros."""
+"""The task ``probe``: may the engine in this folder be loaded, and does it still run? Every check of `check_folder`, then once on zeros."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import msgspec
 
 from ...core.card import card_from_toml
 from ...core.errors import Unfit
-from ...engines.base import BuildOptions
-from ...engines.discovery import load_backend, usable_backend
-from ...engines.manifest import verify_manifest
+from ...engines.opening import check_folder
+from ...engines.provenance import trusted_by_user, trusted_keys
 from ...profiling.board import read_board
 from ..child import Progress
 from ..measure import zeros_for
 
 
 class ProbeRequest(msgspec.Struct, frozen=True):
-    """The engine folder to probe."""
+    """The engine folder to probe, and the state folder with the device's public engine key; None = this user's."""
 
     folder: str
+    state: str | None = None
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
@@ -30,11 +30,12 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
 
 def run(request: bytes, progress: Progress) -> bytes:
-    folder = Path(msgspec.json.decode(request, type=ProbeRequest).folder)
-    manifest = verify_manifest(folder)
-    usable_backend(manifest.backend)
+    wanted = msgspec.json.decode(request, type=ProbeRequest)
+    folder = Path(wanted.folder)
+    checked = check_folder(folder, trusted_by_user() if wanted.state is None else trusted_keys(Path(wanted.state)))
+    manifest = checked.manifest
     progress(0.5, "loading the engine")
-    with load_backend(manifest.backend).open(folder / manifest.engine, BuildOptions(threads=manifest.threads)) as runner:
+    with checked.open() as runner:
         if runner.provider != manifest.provider:
             message = f"the engine ran on {manifest.provider} when it was measured, and runs on {runner.provider} now"
             raise Unfit("engine-unusable", message, "Deploy the model again")

@@ -13,7 +13,10 @@ from edgewright.agent.config import config_from_toml
 from edgewright.agent.slots import ModelSlots, Slot
 from edgewright.engines.backends.onnxruntime import BACKEND
 from edgewright.engines.base import BuildOptions
+from edgewright.engines.device import engine_key
+from edgewright.engines.fingerprint import fingerprint
 from edgewright.engines.manifest import VERSION, Manifest, list_files, read_manifest, write_manifest
+from edgewright.engines.provenance import device_signer
 from onnx import TensorProto, helper, save_model
 
 MODEL = "surface-classifier"
@@ -59,7 +62,8 @@ def activated(state: Path) -> ModelSlots:
     graph = helper.make_graph([helper.make_node("Relu", ["input"], ["output"])], "relu", tensors[:1], tensors[1:])
     save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(model))
     engine = BACKEND.build(model, built, BuildOptions(), lambda _share, _note: None)
-    fields: dict[str, Any] = {"model": MODEL, "deployment": "d1", "model_version": "2.0", "card": None, "fingerprint": "f"}
+    key = engine_key(model, "", "onnxruntime", BACKEND.capabilities(), BuildOptions())
+    fields: dict[str, Any] = {"model": MODEL, "deployment": "d1", "model_version": "2.0", "card": None, "fingerprint": fingerprint(key), "key": key}
     write_manifest(
         built,
         Manifest(
@@ -70,6 +74,7 @@ def activated(state: Path) -> ModelSlots:
             files=list_files(built),
             **fields,
         ),
+        device_signer(state),
     )
     slots = ModelSlots(state, MODEL)
     slots.stage(built, "d1-1")

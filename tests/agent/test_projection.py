@@ -71,3 +71,14 @@ def test_one_model_whose_slots_cannot_be_read_does_not_silence_the_device(device
 
     assert report.models["surface"].active is not None
     assert (report.models["other"].active, [problem.code for problem in report.problems]) == (None, ["slots-unreadable"])
+
+
+def test_a_new_driver_is_a_new_runtime():
+    backends = (Runtime(name="tensorrt", usable=True, version="10.3.0"),)
+    before = DeviceFacts("Orin", "cpu", backends, (), "R36 (release), REVISION: 4.0; CUDA 12.6")
+
+    after = DeviceFacts("Orin", "cpu", backends, (), "R36 (release), REVISION: 4.4; CUDA 12.6")
+
+    assert before.runtime != after.runtime
+    assert before.runtime.startswith("tensorrt 10.3.0 on R36")
+    assert DeviceFacts("PC", "cpu", backends, ()).runtime == "tensorrt 10.3.0"

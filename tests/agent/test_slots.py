@@ -11,6 +11,7 @@ import pytest
 from edgewright.agent.slots import ModelSlots, Slot, Slots, all_models
 from edgewright.core.errors import Unfit
 from edgewright.engines.manifest import Manifest, list_files, write_manifest
+from edgewright.engines.provenance import device_signer
 
 
 def slot(folder: str) -> Slot:
@@ -35,6 +36,7 @@ def build(folder: Path, deployment: str = "d1") -> Path:
             fingerprint="f",
             files=list_files(folder),
         ),
+        device_signer(folder.parent),
     )
     return folder
 

@@ -23,7 +23,8 @@ from edgewright.core.errors import EdgewrightError, Reason, Unfit
 from edgewright.core.measurement import Candidate
 from edgewright.core.wire.frames import CHUNK_BYTES
 from edgewright.core.wire.messages import Order
-from edgewright.engines.manifest import verify_manifest
+from edgewright.engines.opening import check_folder
+from edgewright.engines.provenance import trusted_keys
 from edgewright.pipeline.child import Limits, Outcome
 from edgewright.pipeline.request import OptimizeRequest, OptimizeResult
 from onnx import TensorProto, helper
@@ -217,7 +218,7 @@ def test_a_real_build_makes_an_engine_that_the_real_probe_runs(device: Any, tmp_
     outcome = runner.build("m", wanted, tmp_path / "w", lambda share, _note: heard.append(share), threading.Event())
 
     assert outcome.folder is not None
-    manifest = verify_manifest(outcome.folder)
+    manifest = check_folder(outcome.folder, trusted_keys(config.state)).manifest
     assert (manifest.model, manifest.deployment, manifest.model_version) == ("m", "d1", "v")
     assert outcome.engine_digest == manifest.files[manifest.engine].digest
     assert heard == sorted(heard)

@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from edgewright.engines.manifest import verify_manifest
+from edgewright.engines.opening import check_folder
+from edgewright.engines.provenance import trusted_by_user
 
 
 @pytest.mark.parametrize("was_there", [True, False])
@@ -17,7 +18,7 @@ def test_builds_an_engine_folder(edgewright, tiny_classifier, tmp_path, was_ther
     assert ran.status == 0
     assert Path(ran.json["path"]).parent == out
     assert ran.json["backend"] == "onnxruntime"
-    assert ran.json["fingerprint"] == verify_manifest(out).fingerprint
+    assert ran.json["fingerprint"] == check_folder(out, trusted_by_user()).manifest.fingerprint
     assert sorted(path.name for path in out.parent.iterdir()) == ["one"]
 
 

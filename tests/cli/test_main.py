@@ -112,8 +112,8 @@ def test_an_interrupted_calibration_leaves_nothing(models, tiny_classifier, tmp_
     program = f"""
 import os, signal
 from edgewright.cli.main import main
-from edgewright.pipeline import optimize
-genuine = optimize.run_calibration
+from edgewright.pipeline import calibrating
+genuine = calibrating.run_calibration
 def run_calibration(request, subject, data, folder, progress, cancel):
     def report(share, note):
         progress(share, note)
@@ -121,7 +121,7 @@ def run_calibration(request, subject, data, folder, progress, cancel):
             assert os.path.isdir({str(out)!r})
             os.kill(os.getpid(), {int(number)})
     return genuine(request, subject, data, folder, report, cancel)
-optimize.run_calibration = run_calibration
+calibrating.run_calibration = run_calibration
 main({arguments!r})
 """
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False, env={**os.environ, "COLUMNS": "80"})

@@ -150,6 +150,43 @@ def test_refuses_half_an_engine(backend, build):
         backend.open(engine, BuildOptions())
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_bound_run_answers_as_a_plain_one(backend, build, models, batch):
+    with backend.open(build(BuildOptions(batch=batch)).path, BuildOptions(batch=batch)) as runner:
+        bound = runner.bind({"input": (batch, 3, 8, 8)})
+        for seed in (1, 2):
+            samples = models.samples(batch, seed=seed)
+            bound.inputs["input"][...] = samples
+            bound.run()
+
+            assert np.array_equal(runner.infer({"input": samples})["logits"], bound.outputs["logits"])
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8), (1, 3, 8, 9), None], ids=["rank", "size", "not said"])
+def test_refuses_to_bind_shapes_that_do_not_fit(backend, build, shape):
+    with backend.open(build().path, BuildOptions()) as runner, pytest.raises(Rejected) as caught:
+        runner.bind({} if shape is None else {"input": shape})
+
+    assert caught.value.code == "feeds-mismatch"
+
+
+def test_times_layers_or_has_none(backend, build, models):
+    layers = backend.layers(build().path, BuildOptions(), {"input": models.samples(1)}, 3)
+
+    assert all(layer.name and layer.mean_ms >= 0 for layer in layers)
+
+
+def test_computes_what_the_model_says(backend, build, models):
+    """The reference is onnxruntime in FP32 without any optimisation."""
+    if backend.capabilities().device == "null":
+        pytest.skip("it computes nothing")
+    samples = models.samples(1)
+    with backend.open(build().path, BuildOptions()) as runner:
+        found = runner.infer({"input": samples})["logits"]
+
+    np.testing.assert_allclose(models.run(models.classifier(), {"input": samples})["logits"], found, rtol=1e-4, atol=1e-5)
+
+
 def test_closes_more_than_once(backend, build):
     runner = backend.open(build().path, BuildOptions())
 

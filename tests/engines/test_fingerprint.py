@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import fields, replace
-
 from edgewright.engines.fingerprint import EngineKey, fingerprint
+from msgspec.structs import fields, replace
 
-KEY = EngineKey("m", "t", "onnxruntime", "1.20", "cpu", "36.4", "2", "{}")
+KEY = EngineKey(
+    model_digest="m", table_digest="t", backend="onnxruntime", backend_version="1.20", processor="cpu", driver="36.4", power_mode="2", options="{}"
+)
 
 
 def test_equal_keys_have_equal_fingerprints():

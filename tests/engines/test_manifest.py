@@ -4,7 +4,8 @@ import json
 
 import pytest
 from edgewright.core.errors import Unfit
-from edgewright.engines.manifest import MANIFEST_NAME, Manifest, list_files, read_manifest, verify_manifest, write_manifest
+from edgewright.engines.manifest import MANIFEST_NAME, Manifest, list_files, read_manifest, verify_files, write_manifest
+from edgewright.engines.provenance import device_signer
 
 
 @pytest.fixture
@@ -21,12 +22,13 @@ def folder(tmp_path):
         fingerprint="f",
         files=list_files(tmp_path),
     )
-    write_manifest(tmp_path, manifest)
+    write_manifest(tmp_path, manifest, device_signer(tmp_path.parent / "identity"))
     return tmp_path
 
 
 def test_a_whole_folder_is_verified(folder):
-    manifest = verify_manifest(folder)
+    manifest = read_manifest(folder)
+    verify_files(folder, manifest)
 
     assert manifest.engine == "model.onnx"
     assert sorted(manifest.files) == ["card.toml", "model.onnx"]
@@ -37,7 +39,7 @@ def test_a_changed_engine_is_refused(folder, content):
     (folder / "model.onnx").write_bytes(content)
 
     with pytest.raises(Unfit) as caught:
-        verify_manifest(folder)
+        verify_files(folder, read_manifest(folder))
 
     assert caught.value.code == "engine-unusable"
     assert "model.onnx" in caught.value.message
@@ -47,7 +49,7 @@ def test_a_missing_file_is_refused(folder):
     (folder / "card.toml").unlink()
 
     with pytest.raises(Unfit, match=r"card\.toml"):
-        verify_manifest(folder)
+        verify_files(folder, read_manifest(folder))
 
 
 def test_a_manifest_reaches_into_its_own_folder_only(folder):
@@ -58,7 +60,7 @@ def test_a_manifest_reaches_into_its_own_folder_only(folder):
     path.write_text(json.dumps(content))
 
     with pytest.raises(Unfit) as caught:
-        verify_manifest(folder)
+        verify_files(folder, read_manifest(folder))
 
     assert caught.value.code == "engine-unusable"
 

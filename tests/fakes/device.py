@@ -30,6 +30,7 @@ from edgewright.core.measurement import Candidate, Fidelity
 from edgewright.core.wire.frames import CHUNK_BYTES, encode_chunk, encode_unknown_blob
 from edgewright.core.wire.messages import Desired, Event, Measurement, Order, decode
 from edgewright.engines.manifest import Manifest, list_files, write_manifest
+from edgewright.engines.provenance import device_signer
 
 MODEL = "surface"
 RUNTIME = "onnxruntime 1.23.0"
@@ -178,6 +179,7 @@ class FakeSteps:
                 fingerprint="f",
                 files=files,
             ),
+            device_signer(work.parent.parent),
         )
         measurement = Measurement(chosen=candidate, baseline=None, verdict=Verdict(accepted=self.verdict == "accepted"))
         return BuildOutcome(measurement, folder if self.verdict == "accepted" else None, files["engine.onnx"].digest, ("a note",))

@@ -113,6 +113,43 @@ def classifier(*, batch: int | str = "N", softmax: bool = False, seed: int = 1) 
     return model(nodes, {"input": [batch, 3, 8, 8]}, {"logits": [batch, 4]}, floats)
 
 
+def hungry(step_mb: int, steps: int) -> Any:
+    """A small file that takes `step_mb` × `steps` of memory to load: its constants grow when they are folded."""
+    weights: dict[str, Array] = {"shape": np.array([step_mb * 1024 * 256], np.int64)}
+    nodes = []
+    previous = "x"
+    for step in range(steps):
+        weights[f"c{step}"] = np.full(1, step + 1, np.float32)
+        nodes.append(node("Expand", [f"c{step}", "shape"], [f"b{step}"]))
+        nodes.append(node("Add", [previous, f"b{step}"], [f"a{step}"]))
+        nodes.append(node("ReduceSum", [f"a{step}"], [f"s{step}"], keepdims=1))
+        previous = f"s{step}"
+    return model(nodes, {"x": [1]}, {previous: [1]}, weights)
+
+
+def detector(*, boxes: int = 40) -> Any:
+    """Two inputs; boxes, scores and, by non-maximum suppression in the graph, which of them to keep: as many as the data say."""
+    weights = {
+        "most": np.array([5], np.int64), "iou": np.float32([0.5]), "threshold": np.float32([0.6]),
+        "w": np.random.default_rng(3).normal(0, 0.5, (16, boxes * 4)).astype(np.float32), "to_boxes": np.array([-1, boxes, 4], np.int64),
+        "v": np.random.default_rng(4).normal(0, 0.5, (16, boxes)).astype(np.float32), "to_scores": np.array([-1, 1, boxes], np.int64),
+    }  # fmt: skip
+    nodes = [
+        node("MatMul", ["features", "w"], ["raw"]),
+        node("Sigmoid", ["raw"], ["squashed"]),
+        node("Reshape", ["squashed", "to_boxes"], ["boxes"]),
+        node("MatMul", ["features", "v"], ["scored"]),
+        node("Mul", ["scored", "gain"], ["gained"]),
+        node("Sigmoid", ["gained"], ["likely"]),
+        node("Reshape", ["likely", "to_scores"], ["scores"]),
+        node("NonMaxSuppression", ["boxes", "scores", "most", "iou", "threshold"], ["kept"]),
+    ]
+    outputs: dict[str, Shape | None] = {"boxes": ["N", boxes, 4], "scores": ["N", 1, boxes], "kept": [None, 3]}
+    proto = model(nodes, {"features": ["N", 16], "gain": ["N", 1]}, outputs, weights)
+    proto.graph.output[2].type.tensor_type.elem_type = TensorProto.INT64
+    return proto
+
+
 def save(proto: Any, path: Path, card: str | None = None) -> Path:
     """Write a model, and its card beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,11 @@ def main() -> int:
 
     if scenario == "echo":
         line(result={"bytes": len(request), "nice": os.nice(0), "session": os.getsid(0) == os.getpid()})
+    elif scenario == "disk":
+        import psutil
+
+        priority = psutil.Process().ionice()
+        line(result={"class": int(priority.ioclass), "level": int(priority.value)})
     elif scenario == "progress":
         for share in (0.0, 0.5, 1.0):
             line(share=share, note=f"at {share}")

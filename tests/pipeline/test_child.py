@@ -50,6 +50,17 @@ def test_done_gives_the_result_that_the_child_wrote(fake_worker):
     assert outcome.seconds > 0
 
 
+@pytest.mark.parametrize(("nice", "expected"), [(1, {"class": 2, "level": 7}), (0, None)])
+def test_a_nice_child_is_last_at_the_disk_too(fake_worker, nice, expected):
+    import psutil
+
+    ours = psutil.Process().ionice()
+
+    outcome = run_child("disk", b"", Limits(time_s=60, nice=nice))
+
+    assert msgspec.json.decode(outcome.result) == (expected or {"class": int(ours.ioclass), "level": int(ours.value)})
+
+
 def test_progress_arrives_in_order(fake_worker):
     seen = []
 

@@ -100,7 +100,7 @@ def test_a_comparison_can_be_cancelled(compare):
 def test_timing_carries_its_conditions(models, tiny_classifier):
     feeds = {"input": models.samples(2)}
 
-    found = measure_timing({"a": under_test(tiny_classifier), "b": under_test(tiny_classifier)}, feeds, seconds=0.05, batch=2)
+    found = measure_timing({"a": under_test(tiny_classifier), "b": under_test(tiny_classifier)}, {"a": feeds, "b": None}, seconds=0.05, batch=2)
 
     assert set(found) == {"a", "b"}
     for timing in found.values():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Rejected, Unfit
-from edgewright.engines.manifest import verify_manifest
+from edgewright.engines.opening import check_folder
+from edgewright.engines.provenance import trusted_by_user
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
 
@@ -45,7 +46,7 @@ def test_every_candidate_is_a_finished_engine_that_carries_its_measurement(run, 
 
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fp32", "int8"]
     for candidate in result.candidates:
-        manifest = verify_manifest(tmp_path / "out" / candidate.name)
+        manifest = check_folder(tmp_path / "out" / candidate.name, trusted_by_user()).manifest
         assert manifest.candidate == candidate
         assert (manifest.model, manifest.deployment, manifest.model_version) == ("m", "d-1", "7")
         assert manifest.fingerprint == candidate.fingerprint
@@ -171,7 +172,7 @@ def test_a_recipe_with_passes_adds_candidates_of_the_compressed_model(run, wide_
 
     assert [candidate.name for candidate in result.candidates] == ["fp32", "int8", "mine", "mine-int8"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fp32", "int8", "mine", "mine-int8"]
-    assert all(verify_manifest(tmp_path / "out" / candidate.name) for candidate in result.candidates)
+    assert all(check_folder(tmp_path / "out" / candidate.name, trusted_by_user()) for candidate in result.candidates)
     assert result.candidates[2].fidelity.sqnr_db > 10
 
 

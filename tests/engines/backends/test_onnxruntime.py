@@ -4,8 +4,9 @@ import numpy as np
 import onnx
 import pytest
 from edgewright.core.errors import Faulty, Rejected, Unfit
-from edgewright.engines.backends.onnxruntime import BACKEND, load_error
+from edgewright.engines.backends.onnxruntime import BACKEND
 from edgewright.engines.base import BuildOptions
+from edgewright.engines.ort.session import load_error
 
 CPU = "CPUExecutionProvider"
 

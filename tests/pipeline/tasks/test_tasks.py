@@ -5,6 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 from edgewright.core.files import write_atomic
+from edgewright.engines.manifest import read_manifest, write_manifest
+from edgewright.engines.provenance import device_signer, identity_folder
 from edgewright.pipeline.child import Limits, run_child
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest, OptimizeResult
@@ -95,10 +97,9 @@ def test_probe_refuses_a_modified_engine(engine):
 
 
 def test_probe_refuses_an_engine_that_runs_on_another_provider_now(engine):
-    manifest = engine / "manifest.json"
-    manifest.write_text(manifest.read_text().replace("CPUExecutionProvider", "CUDAExecutionProvider"))
+    write_manifest(engine, msgspec.structs.replace(read_manifest(engine), provider="CUDAExecutionProvider"), device_signer(identity_folder()))
 
     outcome = probe(engine)
 
-    assert outcome.reason.code == "engine-unusable"
+    assert outcome.reason.code == "provider-unusable"
     assert "CUDAExecutionProvider" in outcome.reason.message

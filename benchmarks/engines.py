@@ -1,0 +1,245 @@
+"""What the engine layer costs: a second deployment of the same model, the runner over the bare runtime, and a build that asks for too much.
+
+    .venv/bin/python benchmarks/engines.py MODEL --calibration DATA [--rounds 5] [--seconds 2] [--json]
+
+- **again**: the task `optimize` in a worker child, as the agent runs it from VERIFIED to MEASURED, for a model that this device has built before.
+  The benchmark's own time is what the same request with the shortest and with a longer measurement differ by, and is taken off.
+- **overhead**: `Runner.infer` against a loop over the same session's `run`, written by hand, in turns of 20 ms in one process; the ratio of medians
+  per round.
+- **memory**: a model of 4 kB whose constants grow to 8 GB when it is loaded, built under a limit of 2 GB; this process's memory around it.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import msgspec
+import numpy as np
+from edgewright.cli.output import json_option, number, print_json, print_table
+from edgewright.engines.base import BuildOptions
+from edgewright.engines.discovery import load_backend
+from edgewright.engines.ort.library import onnxruntime_library
+from edgewright.pipeline.child import Limits, Outcome, group_rss_mb, run_child
+from edgewright.pipeline.measure import zeros_for
+from edgewright.pipeline.request import BuildRequest, OptimizeRequest, OptimizeResult
+from spread import Conditions, Spread, conditions, conditions_line
+
+PATIENT = Limits(time_s=1800, nice=0)
+TURN_S = 0.02
+LIMIT_MB = 2000.0
+
+
+class Again(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds from VERIFIED to MEASURED; `first_s` builds and calibrates, `again_s` finds everything, its measuring taken off."""
+
+    model_mb: float
+    first_s: float
+    measuring_s: float
+    again_s: Spread
+
+
+class Overhead(msgspec.Struct, frozen=True, kw_only=True):
+    """Microseconds per inference by hand and through the runner; `ratio` of the medians, per round."""
+
+    model: str
+    bare_us: Spread
+    runner_us: Spread
+    ratio: Spread
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """How the greedy build ended, and what it did to this process."""
+
+    kind: str
+    code: str
+    limit_mb: float
+    peak_mb: float
+    seconds: float
+    before_mb: float
+    after_mb: float
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``--json`` prints."""
+
+    conditions: Conditions
+    again: Again
+    overhead: tuple[Overhead, ...]
+    memory: Memory
+
+
+@click.command()
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
+@click.option("--calibration", type=click.Path(exists=True, path_type=Path), required=True)
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.05, 60), default=2.0, show_default=True, help="Of each side of each overhead round.")
+@json_option
+def main(model: Path, calibration: Path, rounds: int, seconds: float, as_json: bool) -> None:
+    """Measure MODEL and print one table."""
+    result = Result(
+        again=deploy_again(model.resolve(), calibration.resolve(), rounds),
+        overhead=tuple(measure_overhead(path, rounds, seconds) for path in (model.resolve(), _tiny_model())),
+        memory=build_too_much(),
+        conditions=conditions("", Path(tempfile.gettempdir())),
+    )
+    if as_json:
+        print_json(result)
+        return
+    rows = [["second deployment", f"{number(result.again.again_s.median, 's')}", "< 2 s", f"the first took {result.again.first_s:.1f} s"]]
+    rows += [
+        [f"runner over bare loop, {entry.model}", f"{entry.ratio.median:.4f}", "≤ 1.02", f"{entry.bare_us.median:.1f} µs by hand"]
+        for entry in result.overhead
+    ]
+    grown = result.memory.after_mb - result.memory.before_mb
+    rows += [
+        ["8 GB build under 2 GB", result.memory.code, "out-of-memory", f"peak {result.memory.peak_mb:.0f} MB after {result.memory.seconds:.1f} s"],
+        ["this process's memory", f"{grown:+.1f} MB", "unchanged", f"{result.memory.before_mb:.0f} MB before"],
+    ]
+    print_table(["what", "measured", "wanted", "beside it"], rows)
+    click.echo(conditions_line(result.conditions))
+
+
+def deploy_again(model: Path, calibration: Path, rounds: int) -> Again:
+    """The agent's work for the same order twice and more, each in a fresh worker child."""
+    with tempfile.TemporaryDirectory(prefix="edgewright-bench-") as folder:
+        state = Path(folder)
+
+        def run(name: str, bench_seconds: float) -> float:
+            out = state / name
+            out.mkdir()
+            request = OptimizeRequest(
+                model=str(model),
+                calibration=str(calibration),
+                evaluation=None,
+                out=str(out),
+                bench_seconds=bench_seconds,
+                identity=str(state),
+                cache=str(state / "cache"),
+            )
+            started = time.monotonic()
+            outcome = _done(run_child("optimize", msgspec.json.encode(request), PATIENT))
+            taken_s = time.monotonic() - started
+            assert name == "first" or all(entry.is_cached for entry in msgspec.json.decode(outcome.result or b"", type=OptimizeResult).candidates)
+            return taken_s
+
+        first_s = run("first", 0.05)
+        measuring_s = _measuring_s(model, calibration, state)
+        again = [run(f"again-{index}", 0.05) - measuring_s for index in range(rounds)]
+    return Again(model_mb=model.stat().st_size / 1e6, first_s=first_s, measuring_s=measuring_s, again_s=Spread.of(again))
+
+
+def _measuring_s(model: Path, calibration: Path, state: Path) -> float:
+    """What `measure_timing` itself takes for the two engines, opened, warm, with the same shortest measurement."""
+    from edgewright.pipeline.measure import EngineUnderTest, measure_timing
+
+    engines = {name: EngineUnderTest("onnxruntime", state / "first" / name / "model.onnx", BuildOptions()) for name in ("fp32", "int8")}
+    present = {name: entry for name, entry in engines.items() if entry.engine.is_file()}
+    del model, calibration
+    taken = []
+    for _ in range(3):
+        started = time.monotonic()
+        measure_timing(present, dict.fromkeys(present), seconds=0.05, batch=1)
+        taken.append(time.monotonic() - started)
+    return statistics.median(taken)
+
+
+def measure_overhead(model: Path, rounds: int, seconds: float) -> Overhead:
+    """`Runner.infer` against `session.run`, each on a session of its own, in short turns."""
+    onnxruntime = onnxruntime_library()
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    with load_backend("onnxruntime").open(model, BuildOptions(provider="CPUExecutionProvider")) as runner:
+        feeds = zeros_for(runner.inputs, 1)
+        sides: tuple[Callable[[], object], Callable[[], object]] = (lambda: session.run(names, feeds), lambda: runner.infer(feeds))
+        bare, wrapped = [], []
+        for _ in range(rounds):
+            first, second = _interleaved_us(sides, seconds)
+            bare.append(first)
+            wrapped.append(second)
+    ratios = [second / first for first, second in zip(bare, wrapped, strict=True)]
+    return Overhead(model=model.name, bare_us=Spread.of(bare), runner_us=Spread.of(wrapped), ratio=Spread.of(ratios, 4))
+
+
+def _interleaved_us(sides: tuple[Callable[[], object], Callable[[], object]], seconds: float) -> tuple[float, float]:
+    """The median call of each side, the two taking turns until each had `seconds`; the order of the two changes each turn."""
+    samples: tuple[list[int], list[int]] = ([], [])
+    turn = 0
+    spent_s = 0.0
+    while spent_s < 2 * seconds:
+        started = time.perf_counter()
+        for side in (0, 1) if turn % 2 == 0 else (1, 0):
+            call, found = sides[side], samples[side]
+            call()
+            until = time.perf_counter_ns() + int(TURN_S * 1e9)
+            before = time.perf_counter_ns()
+            while before < until:
+                call()
+                after = time.perf_counter_ns()
+                found.append(after - before)
+                before = after
+        spent_s += time.perf_counter() - started
+        turn += 1
+    first, second = (statistics.median(found) / 1000 for found in samples)
+    return first, second
+
+
+def build_too_much() -> Memory:
+    """Sixteen constants of half a gigabyte, grown from a few bytes while the model is loaded."""
+    with tempfile.TemporaryDirectory(prefix="edgewright-bench-") as folder:
+        path = Path(folder) / "greedy.onnx"
+        path.write_bytes(_greedy_model(512, 16))
+        before_mb = group_rss_mb(os.getpid())
+        request = BuildRequest(model=str(path), out=str(Path(folder) / "engine"), backend="onnxruntime", identity=folder)
+        outcome = run_child("build", msgspec.json.encode(request), Limits(time_s=600, memory_mb=LIMIT_MB))
+    return Memory(
+        kind=outcome.kind,
+        code=outcome.reason.code if outcome.reason is not None else "",
+        limit_mb=LIMIT_MB,
+        peak_mb=outcome.peak_rss_mb,
+        seconds=outcome.seconds,
+        before_mb=before_mb,
+        after_mb=group_rss_mb(os.getpid()),
+    )
+
+
+def _greedy_model(step_mb: int, steps: int) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = [numpy_helper.from_array(np.array([step_mb * 1024 * 256], np.int64), "shape")]
+    nodes = []
+    previous = "x"
+    for step in range(steps):
+        weights.append(numpy_helper.from_array(np.full(1, step + 1, np.float32), f"c{step}"))
+        nodes.append(helper.make_node("Expand", [f"c{step}", "shape"], [f"b{step}"]))
+        nodes.append(helper.make_node("Add", [previous, f"b{step}"], [f"a{step}"]))
+        nodes.append(helper.make_node("ReduceSum", [f"a{step}"], [f"s{step}"], keepdims=1))
+        previous = f"s{step}"
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", previous)]
+    graph = helper.make_graph(nodes, "greedy", values[:1], values[1:], weights)
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+
+
+def _tiny_model() -> Path:
+    """The demo's own classifier: the smaller the model, the more an adapter shows."""
+    from edgewright.cli import demo
+
+    return next(path for folder in demo.__path__ for path in Path(folder).glob("*.onnx"))
+
+
+def _done(outcome: Outcome) -> Outcome:
+    if outcome.reason is not None:
+        raise click.ClickException(outcome.reason.line())
+    return outcome
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What this device says about itself where an engine is bound to it; the key of an engine before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from ..core.digest import digest_of_file
+from ..profiling.board import Board, read_board
+from ..profiling.conditions import power_mode
+from ..profiling.sysfs import Sysfs
+from .base import BuildOptions, Capabilities
+from .fingerprint import EngineKey
+
+
+def engine_key(model: Path, table_digest: str, backend: str, capabilities: Capabilities, options: BuildOptions) -> EngineKey:
+    """The key of the engine that `backend` would make of `model` here and now."""
+    board = read_board()
+    return EngineKey(
+        model_digest=digest_of_file(model),
+        table_digest=table_digest,
+        backend=backend,
+        backend_version=capabilities.version,
+        processor=local_processor(capabilities, board),
+        driver=local_driver(capabilities, board),
+        power_mode=power_mode(Sysfs()) or "",
+        options=options_text(options, capabilities),
+    )
+
+
+def local_processor(capabilities: Capabilities, board: Board) -> str:
+    return capabilities.hardware or board.processor or board.model
+
+
+def local_driver(capabilities: Capabilities, board: Board) -> str:
+    return "; ".join(part for part in (capabilities.driver and f"CUDA {capabilities.driver}", board.release) if part)
+
+
+def options_text(options: BuildOptions, capabilities: Capabilities) -> str:
+    """Canonical JSON of what changes an engine; where caches lie does not, what a calibration cache says does."""
+    cache = options.calibration_cache
+    plain = {
+        "precision": options.precision,
+        "threads": options.threads,
+        "batch": options.batch,
+        "provider": options.provider or capabilities.device,
+        "device_id": options.device_id,
+        "workspace_mb": options.workspace_mb,
+        "optimization_level": options.optimization_level,
+        "profiles": {name: (p.minimum, p.optimum, p.maximum) for name, p in options.profiles.items()},
+        "calibration": digest_of_file(cache) if cache is not None else "",
+        "dla_core": options.dla_core,
+        "sparse": options.is_sparse,
+        "refittable": options.is_refittable,
+        "stripped": options.is_stripped,
+        "compatibility": options.compatibility,
+        "compute_capability": options.compute_capability,
+    }
+    return msgspec.json.encode(plain, order="sorted").decode()

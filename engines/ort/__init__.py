@@ -1,0 +1,1 @@
+"""What the ONNX Runtime backend is made of: provider options, sessions, runners, times of layers."""

@@ -1,0 +1,172 @@
+"""Which engines are tried, as values; and a whole climb over a fake TensorRT of each release."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from edgewright.core.budget import Budget
+from edgewright.core.errors import Unfit
+from edgewright.engines import cuda, discovery
+from edgewright.engines.base import Capabilities
+from edgewright.engines.trt import family
+from edgewright.pipeline.ladder import ladder
+from edgewright.pipeline.optimize import optimize
+from edgewright.pipeline.request import OptimizeRequest
+
+ALL = frozenset({"model", "onnxruntime-qdq", "tensorrt-qdq", "tensorrt-fp16", "calibration-cache"})
+FLAGGED = Capabilities("10.3", "Orin", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False)
+TYPED = Capabilities("11.4", "Thor", ("fp32", "fp16", "int8"), "tensorrt", is_plan_portable=False, is_strongly_typed=True)
+CPU = Capabilities("1", "cpu", ("fp32", "int8"), "onnxruntime-x86_64")
+
+
+def names(backend, capabilities, sources=ALL, *, with_int8=True, with_fallback=True):
+    return [(rung.name, rung.source) for rung in ladder(backend, capabilities, sources, with_int8=with_int8, with_fallback=with_fallback).rungs]
+
+
+def test_onnxruntime_has_two_rungs():
+    assert names("onnxruntime", CPU) == [("fp32", "model"), ("int8", "onnxruntime-qdq")]
+    assert names("onnxruntime", CPU, with_int8=False) == [("fp32", "model")]
+
+
+def test_precision_flags_build_from_q_dq_and_the_original():
+    assert names("tensorrt", FLAGGED) == [
+        ("fp32", "model"), ("onnxruntime-fp32", "model"), ("fp16", "model"), ("mixed", "tensorrt-qdq"), ("int8", "tensorrt-qdq"),
+        ("onnxruntime-int8", "onnxruntime-qdq"),
+    ]  # fmt: skip
+
+
+def test_without_q_dq_the_calibration_cache_serves():
+    sources = ALL - {"tensorrt-qdq"}
+
+    assert ("int8", "calibration-cache") in names("tensorrt", FLAGGED, sources)
+    assert ("int8", "calibration-cache") not in names("tensorrt", TYPED, sources)
+
+
+def test_strong_typing_builds_each_precision_from_its_own_file():
+    assert names("tensorrt", TYPED, with_fallback=False) == [("fp32", "model"), ("fp16", "tensorrt-fp16"), ("int8", "tensorrt-qdq")]
+
+
+def test_what_is_not_tried_has_a_reason():
+    found = ladder("tensorrt", TYPED, frozenset({"model"}), with_int8=True, with_fallback=False)
+
+    assert [rung.name for rung in found.rungs] == ["fp32"]
+    assert any(note.startswith("fp16 was not tried") for note in found.notes)
+    assert any(note.startswith("int8 was not tried") for note in found.notes)
+
+
+def test_hardware_without_fast_int8_is_not_offered_it():
+    slow = Capabilities("8.6", "Nano", ("fp32", "fp16"), "tensorrt", is_plan_portable=False)
+
+    found = ladder("tensorrt", slow, ALL, with_int8=True, with_fallback=False)
+
+    assert [rung.name for rung in found.rungs] == ["fp32", "fp16"]
+    assert any("int8" in note and "on this device" in note for note in found.notes)
+
+
+# --- a whole climb ---
+
+
+@pytest.fixture
+def jetson(load_fake, monkeypatch):
+    """``jetson("10.3")`` makes this machine one with that TensorRT, a fake GPU and a fake pycuda."""
+    from types import ModuleType
+
+    fake_cuda, fake_trt = load_fake("pycuda"), load_fake("tensorrt")
+    status = cuda.CudaStatus(cuda.CudaDevice("Orin", "8.7", "12.6"))
+
+    def become(release, **settings):
+        memory = fake_cuda.Memory()
+        driver = fake_cuda.make_driver(memory)
+        package = ModuleType("pycuda")
+        package.driver = driver
+        for name, module in {"pycuda": package, "pycuda.driver": driver}.items():
+            monkeypatch.setitem(sys.modules, name, module)
+        told = fake_trt.Settings(memory, **settings)
+        monkeypatch.setitem(sys.modules, "tensorrt", fake_trt.make_module(release, told))
+        monkeypatch.setattr(family, "cuda_status", lambda _index=0: status)
+        return told
+
+    return become
+
+
+@pytest.fixture
+def climb(tiny_classifier, tiny_samples, tmp_path):
+    def run(**changes):
+        out = tmp_path / "out"
+        out.mkdir()
+        fields = {"model": str(tiny_classifier), "calibration": str(tiny_samples), "evaluation": None, "out": str(out), "bench_seconds": 0.05}
+        return optimize(OptimizeRequest(**{**fields, **changes}), progress=lambda *_: None, cancel=lambda: False)
+
+    return run
+
+
+@pytest.mark.parametrize("release", ["8.6", "10.3", "10.16"])
+def test_on_a_device_with_precision_flags_every_rung_is_measured(jetson, climb, release):
+    jetson(release)
+
+    result = climb()
+
+    names = [candidate.name for candidate in result.candidates]
+    assert names[:3] == ["fp32", "onnxruntime-fp32", "fp16"]
+    assert names[-1] == "onnxruntime-int8"
+    assert result.baseline.name == "fp32"
+    assert {candidate.backend for candidate in result.candidates} == {"tensorrt", "onnxruntime"}
+    for candidate in result.candidates:
+        assert candidate.latency_ms.samples >= 100
+        assert candidate.fidelity is not None
+    # Every engine that is not chosen has its reason, every one that is its ratio.
+    assert len(result.notes) >= len(result.candidates) - 1
+
+
+def test_on_a_device_with_strong_typing_the_original_is_fp32(jetson, climb):
+    jetson("11.4")
+
+    result = climb()
+
+    names = [candidate.name for candidate in result.candidates]
+    assert names[0] == "fp32"
+    assert "mixed" not in names
+    assert "onnxruntime-int8" in names
+
+
+def test_an_accelerator_that_refuses_everything_leaves_onnxruntime(jetson, climb):
+    jetson("10.3", failure="Error Code 10: Internal Error (Could not find any implementation for node {ForeignNode[c1...]}.)")
+
+    result = climb()
+
+    assert [candidate.name for candidate in result.candidates] == ["onnxruntime-fp32", "onnxruntime-int8"]
+    assert result.baseline.name == "onnxruntime-fp32"
+    assert any(note.startswith("fp32 could not be built") and "Could not find any implementation" in note for note in result.notes)
+
+
+def test_a_named_backend_does_not_fall_back(jetson, climb):
+    jetson("10.3", failure="Error Code 2: OutOfMemory (no further information)")
+
+    with pytest.raises(Unfit) as caught:
+        climb(backend="tensorrt")
+
+    assert caught.value.code == "out-of-memory"
+
+
+def test_the_budgets_time_ends_the_climb(jetson, climb, monkeypatch):
+    """Each build seems to take an hour: after the first there is no time for another."""
+    from edgewright.pipeline import climb as module
+
+    jetson("10.3")
+    clock = iter(range(0, 10**9, 3600))
+    monkeypatch.setattr("edgewright.pipeline.build.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+
+    result = climb(budget=Budget(max_build_s=7200, on_unmeasured="allow"))
+
+    assert [candidate.name for candidate in result.candidates] == ["fp32"]
+    assert any("onnxruntime-int8 was not tried" in note or "int8 was not tried" in note for note in result.notes)
+
+
+def test_the_accelerator_is_preferred_where_it_is_usable(jetson):
+    assert discovery.usable_backend(None)[0] == "onnxruntime"
+
+    jetson("10.3")
+
+    assert discovery.usable_backend(None)[0] == "tensorrt"
