@@ -167,7 +167,7 @@ def self_test() -> Iterator[Mark]:
             truths = (chip.filter_s, chip.step_ma * round(volts * 1000 / 8) * 8 / 1000, 2000 * chips.READ_S)
             seen = (found.filter_s, found.resolution_mw, found.read_p50_ms)
             for name, value, truth in zip(worst, seen, truths, strict=True):
-                worst[name] = max(worst[name], 100.0 if value is None else 100 * abs(value / truth - 1))
+                worst[name] = max(worst[name], 100.0 if value is None else float(100 * abs(value / truth - 1)))
             longest_s = max(longest_s, found.seconds)
     for name, value in worst.items():
         yield Mark(name=f"self-test: {name}, largest error of 8 chips", value=value, unit="%", limit="≤ 5", ok=value <= 5)

@@ -14,7 +14,6 @@ MAX_GAP_PERIODS = 3.0
 MIN_COVERAGE = 0.95
 MAX_OTHER_CPU_PERCENT = 5.0
 MAX_CLOCK_CHANGE = 0.01
-MAX_OWN_SAMPLER_PERCENT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,6 @@ class SamplingRecord:
     samples: int
     largest_gap_s: float
     is_sensor_error_known: bool = True
-    reading_percent: float = 0.0
 
 
 def sampling_flags(record: SamplingRecord) -> Iterator[str]:
@@ -44,8 +42,6 @@ def sampling_flags(record: SamplingRecord) -> Iterator[str]:
         yield "coverage-low"
     if not record.is_sensor_error_known:
         yield "sensor-error-unknown"
-    if record.reading_percent > MAX_OWN_SAMPLER_PERCENT:
-        yield "sampler-busy"
 
 
 def condition_flags(before: Snapshot, after: Snapshot, conditions: Conditions) -> Iterator[str]:

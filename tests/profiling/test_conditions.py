@@ -137,7 +137,6 @@ GOOD = SamplingRecord(seconds=5.0, filter_s=0.43, period_s=0.1, samples=50, larg
         ({"largest_gap_s": 0.31}, "sample-gap"),
         ({"samples": 40}, "coverage-low"),
         ({"is_sensor_error_known": False}, "sensor-error-unknown"),
-        ({"reading_percent": 2.0}, "sampler-busy"),
     ],
 )
 def test_what_the_samples_lack_is_flagged(change, flag):
