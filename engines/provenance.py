@@ -7,7 +7,7 @@ file by digest, and the fingerprint. Rules:
 - an engine from elsewhere needs the role `engines` of the trust anchor, and its fingerprint must be the one that this device computed itself;
 - the check comes before any byte of the engine is given to a runtime.
 
-Imports cryptography inside its functions: the daemon never calls them in its own process. See docs/adr/0005-engines-carry-a-seal.md.
+Imports cryptography inside its functions: the daemon never calls them in its own process. See docs/adr/0006-engines-carry-a-seal.md.
 """
 
 from __future__ import annotations
