@@ -153,7 +153,7 @@ def _why_end(facts: Facts, deployment: DeploymentRecord) -> tuple[Happening | No
     if deployment.elapsed_s > deadline_s:
         message = f"it was not finished after {deadline_s:g} s"
         return "time_out", Reason("deadline", message, "Allow more time, or look why it waits: edgewright agent explain", "unfit")
-    if is_undone_first(deployment.state) and facts.slots.reverted is not None:
+    if is_undone_first(deployment.state) and facts.slots.reverted_from == deployment.engine_folder:
         return "roll_back", facts.slots.reverted
     if deployment.state == "PROBATION" and not _is_running(facts.slots, deployment):
         return "roll_back", Reason("trial-lost", "the engine on trial was taken out from outside the agent", "Send the deployment again", "unfit")

@@ -51,7 +51,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
 
 class Slots(msgspec.Struct, frozen=True, kw_only=True):
     """The content of ``slots.json``. `starts` counts starts of the daemon or the application while a trial runs; `reverted` says why the
-    last trial ended without the daemon.
+    trial of the engine folder `reverted_from` ended without the daemon.
     """
 
     active: Slot | None = None
@@ -59,6 +59,7 @@ class Slots(msgspec.Struct, frozen=True, kw_only=True):
     trial: Slot | None = None
     starts: int = 0
     reverted: Reason | None = None
+    reverted_from: str = ""
 
     @property
     def running(self) -> Slot | None:
@@ -190,7 +191,7 @@ class ModelSlots:
             is_taken_out = True
             message = f"it was started {slots.starts + 1} times during its probation"
             reason = Reason("crash-loop", message, "Look for crashes of the application or the agent, and send another version", "unfit")
-            return Slots(active=slots.active, previous=slots.previous, reverted=reason)
+            return Slots(active=slots.active, previous=slots.previous, reverted=reason, reverted_from=slots.trial.folder)
 
         self._change(count)
         return is_taken_out

@@ -186,7 +186,7 @@ def test_a_health_command_is_asked_at_its_interval_and_its_failure_rolls_back(ma
     device.steps.calls.clear()
     device.settle(until_s=9.0)
     assert [call[0] for call in device.steps.calls] == ["health"] * 3
-
+    assert device.deployer.slots("surface").read().trial is not None
     device.steps.failures["health"] = Unfit("health-failed", "the application does not answer", "Look at it")
     device.settle(until_s=5.0)
     assert (device.state_of(), device.current()) == ("FAILED", None)
@@ -229,6 +229,7 @@ def test_a_trial_that_is_taken_out_during_the_last_look_does_not_succeed(device:
     device.settle()
 
     assert (device.state_of(), device.current()) == ("FAILED", "d1-1")
+    assert device.told("d2")[-3:] == ["PROBATION", "ROLLING_BACK", "FAILED"]
 
 
 def test_a_trial_that_somebody_took_out_by_hand_is_rolled_back(device: Any) -> None:

@@ -228,9 +228,15 @@ def test_the_device_s_deadline_bounds_the_order_s() -> None:
 
 @pytest.mark.parametrize("state", ["ACTIVATING", "PROBATION"])
 def test_a_trial_that_was_taken_out_for_crashing_is_rolled_back_for_that_reason(state: State) -> None:
-    action = next_action(facts(wanted("d1", state), slots=Slots(active=slot("d0-1"), reverted=REASON)))
+    action = next_action(facts(wanted("d1", state), slots=Slots(active=slot("d0-1"), reverted=REASON, reverted_from="d1-1")))
 
     assert action == Action("undo", "roll_back", REASON)
+
+
+def test_what_became_of_another_trial_is_no_reason() -> None:
+    action = next_action(facts(wanted("d1", "ACTIVATING"), slots=Slots(active=slot("d0-1"), reverted=REASON, reverted_from="d0-2")))
+
+    assert action == Action("probe")
 
 
 def test_a_probation_whose_engine_does_not_run_is_rolled_back() -> None:

@@ -211,7 +211,7 @@ def test_starts_are_counted_during_a_trial_only_and_too_many_take_it_out(slots: 
     assert (names(slots.read()), link(tmp_path)) == (["d1-1", None, None], "engines/d1-1")
     reverted = slots.read().reverted
     assert reverted is not None
-    assert (reverted.code, "4 times" in reverted.message) == ("crash-loop", True)
+    assert (reverted.code, "4 times" in reverted.message, slots.read().reverted_from) == ("crash-loop", True, "d2-1")
     slots.take_out("d2-1")
     assert slots.read().reverted is None
 
