@@ -38,7 +38,7 @@ TABLE_NAME = "ranges.json"
 MODEL_NAME = "model.int8.onnx"
 TENSORRT_NAME = "model.tensorrt.onnx"
 CACHE_NAME = "model.calibration.cache"
-KEPT_BYTES = 80 << 20
+KEPT_BYTES = 52 << 20
 MAX_KEPT, MIN_KEPT = 256, 32
 
 

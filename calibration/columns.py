@@ -24,7 +24,7 @@ MAX_GROUPS = 4096
 
 @dataclass(slots=True)
 class ColumnMoments:
-    """Adds up batches of one layer's input. `kernel` None = a matrix product."""
+    """Adds up batches of one layer's input. `kernel` None = a matrix product; `seen` counts places."""
 
     kernel: tuple[int, ...] | None
     strides: tuple[int, ...]
@@ -34,7 +34,7 @@ class ColumnMoments:
     places: int
     _sums: Doubles | None = None
     _products: Doubles | None = None
-    _places: int = 0
+    seen: int = 0
 
     @classmethod
     def of(cls, node: Any, rows: tuple[int, ...], batches: int) -> ColumnMoments | None:
@@ -61,15 +61,15 @@ class ColumnMoments:
         assert self._sums is not None
         self._products += np.matmul(columns.transpose(0, 2, 1), columns)
         self._sums += columns.sum(axis=1, dtype=np.float64)
-        self._places += columns.shape[1]
+        self.seen += columns.shape[1]
 
     def groups(self) -> Iterator[Doubles]:
         """The moments about the mean, group by group."""
         assert self._products is not None
         assert self._sums is not None
         for products, sums in zip(self._products, self._sums, strict=True):
-            mean = sums / self._places
-            yield products / self._places - np.outer(mean, mean)
+            mean = sums / self.seen
+            yield products / self.seen - np.outer(mean, mean)
 
     def _columns(self, values: Floats) -> Floats:
         """groups × sampled places × columns."""

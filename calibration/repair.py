@@ -48,7 +48,7 @@ class RepairOptions:
     bias: bool = True
     gain: bool = True
     second_order: bool = True
-    walk_bytes: int = 30 << 20
+    walk_bytes: int = 20 << 20
     threads: int = 0
 
 

@@ -31,6 +31,7 @@ from .writer import Dialect, Floats, WeightCodes, activation_codes, large_enough
 
 Array = npt.NDArray[Any]
 _HALF_LIMIT = 3e4
+PLACES_PER_COLUMN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +201,8 @@ class _Walker:
         for batch in range(self.walk.batches):
             values = (self.student.get(layer.source, batch).astype(np.float32) - np.float32(source.zero)) * source.scale
             (seen if batch % 2 == 0 else unseen).add(values)
+        if seen.seen < rows.shape[1] * PLACES_PER_COLUMN:
+            return codes
         better: npt.NDArray[np.int8] = codes.copy()
         for moments, held, part in zip(seen.groups(), unseen.groups(), np.array_split(np.arange(len(rows)), seen.count), strict=True):
             tried = second_order_codes(rows[part], scales[part], moments, self.walk.dialect.weight_max)
