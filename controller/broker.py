@@ -26,6 +26,7 @@ ACL_NAME = "acl"
 _READY_S = 15.0
 _STOP_S = 5.0
 _ATTEMPTS = 3
+_NO_FILE = (0, 0)
 
 
 def find_mosquitto() -> str | None:
@@ -50,7 +51,7 @@ class OwnBroker:
         self._wanted_port = port
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._passwords_mtime = 0
+        self._passwords_mark = _NO_FILE
 
     def start(self) -> None:
         """Start it and wait until it answers.
@@ -63,7 +64,7 @@ class OwnBroker:
         for attempt in range(1, _ATTEMPTS + 1):
             self.port = self._wanted_port or free_port()
             # Looked at before the broker reads the file: at worst it is told once too often.
-            self._passwords_mtime = self._mtime()
+            self._passwords_mark = self._mark()
             self._process = self._spawn(self._mosquitto() if self.kind == "mosquitto" else self._amqtt())
             if self._wait_until_ready():
                 return
@@ -76,9 +77,9 @@ class OwnBroker:
 
     def refresh(self) -> None:
         """Let the broker know new passwords; cheap, to be called often."""
-        mtime = self._mtime()
-        if mtime != self._passwords_mtime and self._process is not None and self.kind == "mosquitto":
-            self._passwords_mtime = mtime
+        mark = self._mark()
+        if mark != self._passwords_mark and self._process is not None and self.kind == "mosquitto":
+            self._passwords_mark = mark
             self._process.send_signal(signal.SIGHUP)
 
     def has_died(self) -> bool:
@@ -147,8 +148,13 @@ class OwnBroker:
     def _log(self) -> Path:
         return self._paths.broker / "broker.log"
 
-    def _mtime(self) -> int:
-        return self._paths.passwords.stat().st_mtime_ns if self._paths.passwords.exists() else 0
+    def _mark(self) -> tuple[int, int]:
+        """What differs whenever the password file was replaced: two writes within one tick of the kernel's clock have the same time."""
+        try:
+            found = self._paths.passwords.stat()
+        except FileNotFoundError:
+            return _NO_FILE
+        return found.st_mtime_ns, found.st_ino
 
     def _wait_until_ready(self) -> bool:
         deadline = time.monotonic() + _READY_S
