@@ -22,6 +22,7 @@ from pathlib import Path
 
 from edgewright.core.dataset import Dataset
 from edgewright.engines.base import Tensors
+from edgewright.engines.ort.library import onnxruntime_library
 from edgewright.pipeline.subject import Subject, open_subject
 
 PEERS = ("nncf", "onnxsim", "aimet_onnx")
@@ -31,9 +32,7 @@ LATENCY_ROUNDS = 150
 
 def forward_seconds(subject: Subject, data: Dataset) -> float:
     """The bare FP32 pass over the samples, without reading them."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(subject.path), providers=["CPUExecutionProvider"])
+    session = onnxruntime_library().InferenceSession(str(subject.path), providers=["CPUExecutionProvider"])
     total = 0.0
     for batch in data.batches(subject.fixed_batch or 1):
         if batch.size < (subject.fixed_batch or 1):
@@ -63,7 +62,7 @@ def quantise(side: str, model: Path, calibration: Path, out: Path) -> dict[str, 
 def _quantise_edgewright(method: str, subject: Subject, data: Dataset, out: Path) -> tuple[Path, float]:
     from edgewright.calibration.calibrate import CalibrationOptions, calibrate
 
-    done = calibrate(subject.path, data, subject.card, out, CalibrationOptions(method=method), progress=lambda *_: None, cancel=lambda: False)
+    done = calibrate(subject.path, data, out, CalibrationOptions(method=method), progress=lambda *_: None, cancel=lambda: False)
     return done.onnxruntime, done.phases.observe_s
 
 

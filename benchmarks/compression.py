@@ -226,7 +226,7 @@ def int8_row(subject: Subject, data: Path) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         card = card_beside(subject.path)
         samples = open_dataset(data / SETS[subject.name][0], card, input_specs(normalized_model(subject.path).model))
-        made = calibrate(subject.path, samples, card, Path(folder), CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
+        made = calibrate(subject.path, samples, Path(folder), CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
         model = onnx.load(str(made.onnxruntime))
         size = len(pack(made.onnxruntime.read_bytes()))
     return Row(subject.name, "INT8 + zstd -19", times_smaller=subject.path.stat().st_size / size, **subject.fidelity(model))
@@ -303,7 +303,7 @@ def large(samples: int = 32) -> list[Row]:
         smaller = folder / "smaller.onnx"
         smaller.write_bytes(serialized(made.model))
         (folder / "int8").mkdir()
-        calibrate(smaller, dataset, ModelCard(), folder / "int8", CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
+        calibrate(smaller, dataset, folder / "int8", CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     outcomes = ", ".join(f"{report.name} {report.outcome} in {report.seconds:.0f} s" for report in made.passes)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..core.card import ModelCard
 from ..core.dataset import Dataset
 from ..core.digest import digest_of_file
 from ..core.errors import Rejected
@@ -80,67 +79,54 @@ class Calibration:
     warnings: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What the stages share: the normalised model, where its Q/DQ goes for each runtime, and how to calibrate it."""
+
+    graph: Graph
+    plan: Plan
+    explicit: Plan
+    dialect: Dialect
+    out: Path
+    options: CalibrationOptions
+    progress: Progress
+    cancel: Callable[[], bool]
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """What is observed: all that any runtime's file needs."""
+        return tuple(dict.fromkeys((*self.plan.observed, *self.explicit.observed)))
+
+
 def calibrate(
-    model: Path,
-    dataset: Dataset,
-    card: ModelCard,
-    out: Path,
-    options: CalibrationOptions,
-    *,
-    progress: Progress,
-    cancel: Callable[[], bool],
+    model: Path, dataset: Dataset, out: Path, options: CalibrationOptions, *, progress: Progress, cancel: Callable[[], bool]
 ) -> Calibration:
-    """Calibrate `model` on all of `dataset` and write range table and Q/DQ model into the existing folder `out`.
+    """Calibrate `model` on all of `dataset` and write range table, Q/DQ models and TensorRT's cache into the existing folder `out`.
 
     Raises:
         Rejected: ``nothing-to-quantise``, ``activation-not-finite``, or what is wrong with the model or the data.
         Unfit: ``cancelled``.
     """
     started = time.monotonic()
-    del card
-    method = options.method
-    if method not in METHODS:
-        raise Rejected("method-unknown", f"there is no calibration method {method!r}", f"Use one of: {', '.join(METHODS)}")
+    if options.method not in METHODS:
+        raise Rejected("method-unknown", f"there is no calibration method {options.method!r}", f"Use one of: {', '.join(METHODS)}")
     give_memory_back()
     progress(0.0, "reading the model")
     normalized = normalized_model(model)
     graph = Graph(normalized.model)
-    dialect = onnxruntime_dialect()
-    plan = _plan(graph, model.name)
     feeds = _first_feeds(graph, dataset)
-    if options.repair and options.repairs.ends:
-        plan = plan_for_onnxruntime(graph, float_ends(graph, plan, dialect, feeds))
-    explicit = plan_for_tensorrt(graph)
-    tensors = tuple(dict.fromkeys((*plan.observed, *explicit.observed)))
+    task = _task(graph, model.name, feeds, out, options, progress, cancel)
     with KeptSamples(out, kept_samples(feeds)) as kept:
         read = time.monotonic()
-        watch = Watch(tensors, method in NEEDS_HISTOGRAM, method == "auto", options.threads, options.batch)
-        observed = observe(
-            normalized.model,
-            watch,
-            dataset,
-            kept,
-            progress=lambda share: progress(0.02 + 0.4 * share, f"observed {int(share * dataset.samples)} of {dataset.samples} samples"),
-            cancel=cancel,
-        )
-        table, warnings = table_of(digest_of_file(model), tensors, observed, method), _warnings(observed)
-        images = observed.samples
-        del observed
+        table, warnings = _observe(task, digest_of_file(model), dataset, kept)
         give_memory_back()
         seen = time.monotonic()
         plain = Repaired(graph, table, {}, ())
-        repaired = plain
-        if options.repair:
-            share = lambda part: progress(0.42 + 0.5 * part, "repairing the INT8 model")
-            repaired = Repair(graph, plan, table, dialect, tensors, kept, out, options.repairs, share, cancel).run(method)
+        repaired = _repair(task, table, kept) if options.repair else plain
         fixed = time.monotonic()
         progress(0.92, "writing and verifying the INT8 model")
-        verifier = Verifier(normalized.model, kept, options.threads)
-        chosen, data, notes = _never_worse(verifier, plan, dialect, repaired, plain)
-    write_atomic(out / MODEL_NAME, data)
-    write_atomic(out / TENSORRT_NAME, QdqWriter(chosen.graph, explicit, chosen.table, TENSORRT, chosen.weights).write().SerializeToString())
-    write_atomic(out / CACHE_NAME, calibration_cache(table).encode())
-    table.save(out / TABLE_NAME)
+        chosen, data, notes = _never_worse(Verifier(graph.model, kept, options.threads), task.plan, task.dialect, repaired, plain)
+    _write(task, chosen, data, table)
     progress(1.0, "calibrated")
     done = time.monotonic()
     return Calibration(
@@ -148,14 +134,47 @@ def calibrate(
         tensorrt=out / TENSORRT_NAME,
         tensorrt_cache=out / CACHE_NAME,
         table=out / TABLE_NAME,
-        method=method,
-        images=images,
+        method=options.method,
+        images=dataset.samples,
         seconds=done - started,
         phases=Phases(read - started, seen - read, fixed - seen, done - fixed),
-        quantized=len(plan.layers),
-        skipped=plan.skipped,
+        quantized=len(task.plan.layers),
+        skipped=task.plan.skipped,
         warnings=(*normalized.notes, *repaired.notes, *notes, *warnings),
     )
+
+
+def _task(graph: Graph, name: str, feeds: Tensors, out: Path, options: CalibrationOptions, progress: Progress, cancel: Callable[[], bool]) -> _Task:
+    dialect = onnxruntime_dialect()
+    plan = _plan(graph, name)
+    if options.repair and options.repairs.ends:
+        plan = plan_for_onnxruntime(graph, float_ends(graph, plan, dialect, feeds))
+    return _Task(graph, plan, plan_for_tensorrt(graph), dialect, out, options, progress, cancel)
+
+
+def _observe(task: _Task, model_digest: str, dataset: Dataset, kept: KeptSamples) -> tuple[RangeTable, list[str]]:
+    """The range table, and what a person should know about it; what was observed is let go."""
+    options, count = task.options, dataset.samples
+    watch = Watch(task.tensors, options.method in NEEDS_HISTOGRAM, options.method == "auto", options.threads, options.batch)
+    report = lambda share: task.progress(0.02 + 0.4 * share, f"observed {int(share * count)} of {count} samples")
+    observed = observe(task.graph.model, watch, dataset, kept, progress=report, cancel=task.cancel)
+    return table_of(model_digest, task.tensors, observed, options.method), _warnings(observed)
+
+
+def _repair(task: _Task, table: RangeTable, kept: KeptSamples) -> Repaired:
+    options = task.options
+    report = lambda share: task.progress(0.42 + 0.5 * share, "repairing the INT8 model")
+    repair = Repair(task.graph, task.plan, table, task.dialect, task.tensors, kept, task.out, options.repairs, report, task.cancel)
+    return repair.run(options.method)
+
+
+def _write(task: _Task, chosen: Repaired, data: bytes, table: RangeTable) -> None:
+    """TensorRT's cache and the table belong to the model as its owner has it; the Q/DQ models to the repaired one."""
+    write_atomic(task.out / MODEL_NAME, data)
+    explicit = QdqWriter(chosen.graph, task.explicit, chosen.table, TENSORRT, chosen.weights).write()
+    write_atomic(task.out / TENSORRT_NAME, explicit.SerializeToString())
+    write_atomic(task.out / CACHE_NAME, calibration_cache(table).encode())
+    table.save(task.out / TABLE_NAME)
 
 
 def _plan(graph: Graph, name: str) -> Plan:

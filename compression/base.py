@@ -31,6 +31,19 @@ class PassOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Base of a pass's options in a recipe."""
 
 
+class ChannelOptions(PassOptions, frozen=True, kw_only=True):
+    """The share of MACs that shall be left by removing channels; `step` of them go at a time, 0 = what this processor rewards."""
+
+    macs_ratio: float
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.macs_ratio < 1:
+            raise ValueError(f"macs_ratio = {self.macs_ratio} is out of range: 0 < macs_ratio < 1")
+        if not 0 <= self.step <= 256:
+            raise ValueError(f"step = {self.step} is out of range 0..256")
+
+
 class Stopwatch(Protocol):
     """Times small models on this device."""
 

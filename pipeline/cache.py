@@ -160,7 +160,7 @@ def encode_paths(folder: Path, value: Any) -> bytes:
     def relative(entry: object) -> str:
         if isinstance(entry, Path):
             return str(entry.relative_to(folder))
-        raise NotImplementedError
+        raise TypeError(f"{type(entry).__name__} has no JSON")
 
     return msgspec.json.encode(value, enc_hook=relative)
 

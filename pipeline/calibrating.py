@@ -49,7 +49,7 @@ def run_calibration(
     if cache is not None and (found := _take(cache, key, out)) is not None:
         progress(1.0, "calibrated before")
         return found
-    calibration = calibrate(subject.path, data, subject.card, out, options, progress=progress, cancel=cancel)
+    calibration = calibrate(subject.path, data, out, options, progress=progress, cancel=cancel)
     if cache is not None:
         (out / _RESULT_NAME).write_bytes(encode_paths(out, calibration))
         cache.put(_KIND, key, out)

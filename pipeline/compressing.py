@@ -40,7 +40,7 @@ def build_compressed(run: Run, recipe: Recipe, backend: str, data: Dataset | Non
         smaller = replace(run.subject, path=target)
         climb = Climb(run, backend, smaller, recipe.name)
         climb.build_exact(start + 2 * share, start + 2.5 * share)
-        if recipe.quantizes:
+        if recipe.quantizes and climb.built:
             calibration = calibration_or_none(run, smaller, data, ranges, run.part(start + 2.5 * share, start + 3.5 * share))
             climb.build_others(calibration, start + 3.5 * share, stop)
     return climb.built

@@ -50,7 +50,9 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
     evaluation_set = _dataset(subject, request.evaluation)
 
     climb = Climb(run, backend, subject)
-    climb.build_exact()
+    failures = climb.build_exact()
+    if not climb.built:
+        raise failures[0]
     end = 0.25 if recipe.steps else 0.5
     with unfinished(run.out, "calibration") as work:
         climb.build_others(

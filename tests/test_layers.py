@@ -99,3 +99,17 @@ def top_level_imports(path: Path) -> list[str]:
         elif isinstance(node, ast.If | ast.Try) and "TYPE_CHECKING" not in ast.unparse(node).partition("\n")[0]:
             pending += [child for child in ast.walk(node) if isinstance(child, ast.Import | ast.ImportFrom)]
     return names
+
+
+def test_onnxruntime_is_loaded_in_one_place_where_its_telemetry_is_switched_off(project_root: Path) -> None:
+    packages = ["core", "profiling", "engines", "calibration", "compression", "pipeline", "agent", "controller", "cli", "examples"]
+    loading = {
+        path.relative_to(project_root).as_posix()
+        for package in packages
+        for path in (project_root / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Import) and any(alias.name.partition(".")[0] == "onnxruntime" for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").partition(".")[0] == "onnxruntime")
+    }
+
+    assert loading == {"engines/ort/library.py"}

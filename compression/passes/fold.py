@@ -11,6 +11,7 @@ from typing import Any
 
 import onnx
 
+from ...engines.ort.library import onnxruntime_library
 from ...engines.ort.providers import CPU
 from ...engines.ort.session import load_error
 from ..base import Context, Gain, PassOptions, PassResult, Trait
@@ -42,8 +43,7 @@ class Fold:
 
 
 def _optimized(model: Any) -> Any:
-    import onnxruntime
-
+    onnxruntime = onnxruntime_library()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.log_severity_level = 3

@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...core.errors import Rejected
-from ..base import Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
+from ..base import Change, ChannelOptions, Context, Gain, PassResult, Trait, unchanged
 from ..coupling import couple
 from ..moments import Doubles, Normal
 from ..network import Layer, Network
@@ -24,23 +24,10 @@ from ..thinning import Reader, Thinning
 _TINY = 1e-12
 
 
-class FoldChannelsOptions(PassOptions, frozen=True, kw_only=True):
-    """The share of MACs that shall be left; `step` channels go at a time, 0 = what this processor rewards."""
-
-    macs_ratio: float
-    step: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.macs_ratio < 1:
-            raise ValueError(f"macs_ratio = {self.macs_ratio} is out of range: 0 < macs_ratio < 1")
-        if not 0 <= self.step <= 256:
-            raise ValueError(f"step = {self.step} is out of range 0..256")
-
-
 class FoldChannels:
     """The pass ``fold_channels``."""
 
-    options = FoldChannelsOptions
+    options = ChannelOptions
     requires: frozenset[Trait] = frozenset({"folded"})
     forbids: frozenset[Trait] = frozenset({"shared-weights", "sparse-2-4"})
     ensures: frozenset[Trait] = frozenset()
@@ -50,7 +37,7 @@ class FoldChannels:
     def unavailable(self) -> str | None:
         return None
 
-    def call(self, network: Network, options: FoldChannelsOptions, context: Context) -> PassResult:
+    def call(self, network: Network, options: ChannelOptions, context: Context) -> PassResult:
         coupling = couple(network)
         if not coupling.groups:
             return unchanged(network, "no channels can be removed: all of them reach an output, a reshape or something that is not understood")

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ...core.errors import Rejected
 from ..activations import Frontier
-from ..base import Change, Context, Gain, PassOptions, PassResult, Trait, unchanged
+from ..base import Change, ChannelOptions, Context, Gain, PassResult, Trait, unchanged
 from ..coupling import couple
 from ..fidelity import record_reference
 from ..moments import Normal
@@ -25,23 +25,10 @@ from ..thinning import Reader, Thinning
 _PROBE_SHARE = 0.25
 
 
-class PruneOptions(PassOptions, frozen=True, kw_only=True):
-    """The share of MACs that shall be left; `step` channels go at a time, 0 = what this processor rewards."""
-
-    macs_ratio: float
-    step: int = 0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.macs_ratio < 1:
-            raise ValueError(f"macs_ratio = {self.macs_ratio} is out of range: 0 < macs_ratio < 1")
-        if not 0 <= self.step <= 256:
-            raise ValueError(f"step = {self.step} is out of range 0..256")
-
-
 class PruneChannels:
     """The pass ``prune_channels``."""
 
-    options = PruneOptions
+    options = ChannelOptions
     requires: frozenset[Trait] = frozenset({"folded"})
     forbids: frozenset[Trait] = frozenset({"shared-weights", "sparse-2-4"})
     ensures: frozenset[Trait] = frozenset()
@@ -51,7 +38,7 @@ class PruneChannels:
     def unavailable(self) -> str | None:
         return None
 
-    def call(self, network: Network, options: PruneOptions, context: Context) -> PassResult:
+    def call(self, network: Network, options: ChannelOptions, context: Context) -> PassResult:
         coupling = couple(network)
         if not coupling.groups:
             return unchanged(network, "no channels can be removed: all of them reach an output, a reshape or something that is not understood")

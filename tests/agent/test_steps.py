@@ -76,7 +76,7 @@ def child(monkeypatch: pytest.MonkeyPatch) -> FakeChild:
 
 
 def refused(reasons: tuple[Reason, ...]) -> Outcome:
-    candidate = Candidate(name="int8", backend="b", path="/work/out/int8/e.onnx", size_bytes=5, latency_ms=None, energy_mj=None, fidelity=None)
+    candidate = Candidate(name="int8", backend="b", path="/somewhere/out/int8/e.onnx", size_bytes=5, latency_ms=None, energy_mj=None, fidelity=None)
     check = Check(limit="max_size_bytes", allowed=1.0, value=5.0, outcome="exceeded")
     result = OptimizeResult(
         chosen=candidate, baseline=candidate, candidates=(candidate,), verdict="rejected", reasons=reasons, checks=(check,), notes=("note",)

@@ -24,7 +24,6 @@ def run(tmp_path):
         return calibrate(
             model,
             dataset,
-            ModelCard(),
             out,
             CalibrationOptions(threads=1, repairs=RepairOptions(ends=False), **options),
             progress=progress,

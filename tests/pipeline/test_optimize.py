@@ -8,6 +8,7 @@ from edgewright.core.budget import Budget
 from edgewright.core.errors import Rejected, Unfit
 from edgewright.engines.opening import check_folder
 from edgewright.engines.provenance import trusted_by_user
+from edgewright.pipeline.build import build_engine
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
 
@@ -174,6 +175,23 @@ def test_a_recipe_with_passes_adds_candidates_of_the_compressed_model(run, wide_
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["fp32", "int8", "mine", "mine-int8"]
     assert all(check_folder(tmp_path / "out" / candidate.name, trusted_by_user()) for candidate in result.candidates)
     assert result.candidates[2].fidelity.sqnr_db > 10
+
+
+def test_a_compressed_model_that_cannot_be_built_costs_the_originals_engines_nothing(run, wide_classifier, tmp_path, monkeypatch):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('quantize = true\n[[passes]]\nname = "fold"\n[[passes]]\nname = "share_weights"\nratio = 4.0\n')
+
+    def refuse_mine(name, *arguments, **options):
+        if name == "mine":
+            raise Unfit("out-of-memory", "too large", "Use a smaller one")
+        return build_engine(name, *arguments, **options)
+
+    monkeypatch.setattr("edgewright.pipeline.climb.build_engine", refuse_mine)
+
+    result = run(recipe="mine", recipe_file=str(recipe), model=str(wide_classifier))
+
+    assert [candidate.name for candidate in result.candidates] == ["fp32", "int8"]
+    assert any("mine could not be built: too large" in note for note in result.notes)
 
 
 def test_a_coded_model_is_decoded_before_anything_else(run, tiny_classifier, tmp_path):

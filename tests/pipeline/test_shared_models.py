@@ -49,7 +49,6 @@ def test_a_real_classifier_keeps_its_accuracy(shared_data, tmp_path, name):
     result = calibrate(
         subject.path,
         Part(subject.dataset(shared_data / calibration), seen),
-        subject.card,
         tmp_path,
         CalibrationOptions(),
         progress=lambda _share, _note: None,
@@ -77,7 +76,7 @@ def test_the_written_file_is_a_model_that_onnxruntime_alone_can_run(shared_data,
     path = shared_data / "models" / "kws_dscnn.onnx"
     card, specs = card_beside(path), input_specs(read_model(path))
     data = open_dataset(shared_data / "arrays" / "kws-calibration.npz", card, specs)
-    result = calibrate(path, data, card, tmp_path, CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
+    result = calibrate(path, data, tmp_path, CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
 
     with np.load(shared_data / "arrays" / "kws-evaluation.npz") as evaluation:
         samples, labels = evaluation["input"], evaluation["labels"]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from edgewright.agent.config import LimitsSection, PathsSection
+from edgewright.cli.main import program
+from edgewright.profiling.mode_journal import DEFAULT_JOURNAL
 
 UNITS = ("edgewright-agent.service", "edgewright-failed@.service")
 
@@ -105,3 +107,20 @@ def test_secrets_are_closed_to_others(folder: Path) -> None:
 
     assert [entry[1] for entry in lines] == ["/etc/edgewright", "/etc/edgewright/agent.toml", "/etc/edgewright/password"]
     assert all(entry[2].endswith("0") for entry in lines)
+
+
+def test_the_power_mode_comes_back_before_the_agent_measures(folder: Path) -> None:
+    unit = read_unit(folder / "edgewright-power-restore.service")
+    _, *words = shlex.split(dict(unit["Service"])["ExecStart"])
+
+    assert dict(unit["Unit"])["ConditionPathExists"] == str(DEFAULT_JOURNAL)
+    assert dict(unit["Unit"])["Before"] == "edgewright-agent.service"
+    context = program.make_context("edgewright", words)
+    assert program.resolve_command(context, words)[0] == "power"
+    with pytest.raises(SystemExit) as ended:
+        program.main([*words, "--help"])
+    assert ended.value.code == 0
+
+
+def test_it_runs_as_root_since_nvpmodel_wants_it(folder: Path) -> None:
+    assert "User" not in service(folder / "edgewright-power-restore.service")
