@@ -6,7 +6,7 @@ on every board.
 
 `until_converged`: only the kept samples are observed, in rounds of 8, 8, 16 and 32. A tensor is left alone from the round on that moved
 neither end of what was seen by more than `CONVERGED` of its width, once it has shown `MIN_VALUES`; how many samples it saw stands with
-its range. The model is opened anew, with fewer probes, when half of them have nothing left to do.
+its range. The model is opened anew, with fewer probes, when half of them have nothing left to do and enough samples are left to pay for it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ Cancel = Callable[[], bool]
 CONVERGED = 0.05
 MIN_VALUES = 1 << 16
 ROUNDS = (8, 16, 32, 64)
+MIN_SAMPLES_OPENED_FOR = 32
 
 
 @dataclass(slots=True)
@@ -93,7 +94,7 @@ def observe(
         Unfit: ``cancelled``.
     """
     with _Observer(model, watch, dataset.samples, progress, cancel) as observer:
-        observer.open(() if watch.until_converged else watch.tensors)
+        observer.open(() if watch.until_converged else watch.tensors, dataset.samples)
         for batch in dataset.batches(observer.batch):
             singles = [(batch.start + i, {name: values[i : i + 1] for name, values in batch.feeds.items()}) for i in range(batch.size)]
             given = [kept.offer(sample, position) for position, sample in singles]
@@ -107,7 +108,7 @@ def observe_kept(model: Any, watch: Watch, kept: KeptSamples, *, cancel: Cancel 
     """Observe `model` on the kept samples."""
     positions = kept.positions
     with _Observer(model, watch, len(positions), lambda _: None, cancel) as observer:
-        observer.open(watch.tensors)
+        observer.open(watch.tensors, len(positions))
         observer.run_kept(kept, positions)
         return Observed(observer.seen, len(positions))
 
@@ -132,11 +133,12 @@ class _Observer:
     def __exit__(self, *exc: object) -> None:
         self._close()
 
-    def open(self, tensors: tuple[str, ...]) -> None:
-        """From now on observe `tensors`."""
+    def open(self, tensors: tuple[str, ...], samples: int) -> None:
+        """From now on, for so many `samples`, observe `tensors`."""
         self._active = tensors
-        probed_now = {probe.tensor for probe in self._probes}
-        if self._runner is not None and probed_now.issuperset(tensors) and len(tensors) * 2 >= len(probed_now):
+        present = {probe.tensor for probe in self._probes}
+        is_worth_it = len(tensors) * 2 < len(present) and samples > MIN_SAMPLES_OPENED_FOR
+        if self._runner is not None and present.issuperset(tensors) and not is_worth_it:
             return
         self._close()
         found = probed(self._model, tensors)
@@ -171,7 +173,7 @@ class _Observer:
         """Observe the kept samples until the tensors have converged; all of them pass through the model."""
         first, positions, tensors = 0, kept.positions, self._watch.tensors
         for stop in (*ROUNDS, len(positions)):
-            self.open(tensors)
+            self.open(tensors, len(positions) - first)
             before = {name: (self.seen[name].extremes.low, self.seen[name].extremes.high) for name in tensors}
             self.run_kept(kept, positions[first:stop])
             if first:

@@ -20,6 +20,7 @@ _COUNTED_AT_ONCE = 1 << 18
 
 Counts = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
+Ascending = tuple[Doubles, Doubles, Counts]
 
 
 @dataclass(slots=True)
@@ -45,6 +46,7 @@ class Histogram:
         self._counts: Counts = np.zeros(BINS, np.int64)
         self._waiting: list[npt.NDArray[np.uint16]] = []
         self._waiting_values = 0
+        self._ascending: Ascending | None = None
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
         codes = (np.ascontiguousarray(values).view(np.uint32) >> 16).astype(np.uint16).reshape(-1)
@@ -58,19 +60,20 @@ class Histogram:
         self._count()
         return self._counts
 
-    def ascending(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Counts]:
+    def ascending(self) -> Ascending:
         """The occupied bins in ascending order of value: inner and outer edge (nearer to and farther from zero), and counts."""
-        codes = np.flatnonzero(self.counts)
-        counts = self.counts[codes]
-        inner = edge_values(codes)
-        outer = edge_values(codes + 1)
-        order = np.argsort(inner, kind="stable")
-        return inner[order], outer[order], counts[order]
+        self._count()
+        if self._ascending is None:
+            codes = np.flatnonzero(self._counts)
+            inner, outer = edge_values(codes), edge_values(codes + 1)
+            order = np.argsort(inner, kind="stable")
+            self._ascending = inner[order], outer[order], self._counts[codes][order]
+        return self._ascending
 
     def _count(self) -> None:
         if self._waiting:
             self._counts += np.bincount(np.concatenate(self._waiting), minlength=BINS)
-            self._waiting, self._waiting_values = [], 0
+            self._waiting, self._waiting_values, self._ascending = [], 0, None
 
 
 def thinned(values: npt.NDArray[Any], samples: int) -> npt.NDArray[Any]:
