@@ -27,10 +27,13 @@ from ..engines.ort.runner import OnnxRuntimeRunner, open_on_cpu
 from .keep import KeptSamples
 from .observers import Extremes, Histogram, thinned
 from .probes import Probe, probed
+from .ranges import METHODS
+from .table import Range, RangeTable
 
 Array = npt.NDArray[Any]
 Cancel = Callable[[], bool]
 CONVERGED = 0.05
+FEW_SAMPLES = 32
 MIN_VALUES = 1 << 16
 ROUNDS = (8, 16, 32, 64)
 MIN_SAMPLES_OPENED_FOR = 32
@@ -77,6 +80,24 @@ class Observed:
     seen: dict[str, Seen]
     samples: int
 
+    def table(self, model_digest: str, method: str) -> RangeTable:
+        """The ranges that `method` chooses."""
+        ranges = {}
+        for name, seen in self.seen.items():
+            low, high = METHODS[method](seen.extremes, seen.histogram)
+            ranges[name] = Range(low, high, method, seen.samples)
+        return RangeTable(model=model_digest, ranges=ranges)
+
+    def warnings(self) -> list[str]:
+        """What a person should know about the ranges."""
+        found: list[str] = []
+        if self.samples < FEW_SAMPLES:
+            found.append(f"only {self.samples} samples: ranges may be too narrow; a few hundred calibrate well")
+        constant = [name for name, seen in self.seen.items() if seen.extremes.low >= seen.extremes.high]
+        if constant:
+            found.append(f"{len(constant)} tensors never changed, {constant[0]!r} among them: the samples or the model may be degenerate")
+        return found
+
 
 def observe(
     model: Any,
@@ -102,6 +123,17 @@ def observe(
         if watch.until_converged:
             observer.run_rounds(kept)
         return Observed(observer.seen, dataset.samples)
+
+
+def keep_samples(dataset: Dataset, kept: KeptSamples, *, cancel: Cancel = lambda: False) -> None:
+    """Let `kept` keep samples of `dataset`, and run nothing.
+
+    Raises:
+        Unfit: ``cancelled``.
+    """
+    for batch in dataset.batches(1):
+        _stop_if(cancel)
+        kept.offer(batch.feeds, batch.start)
 
 
 def observe_kept(model: Any, watch: Watch, kept: KeptSamples, *, cancel: Cancel = lambda: False) -> Observed:
@@ -147,8 +179,7 @@ class _Observer:
 
     def run(self, samples: list[tuple[int, dict[str, Array]]]) -> None:
         """Pass `samples`, at most a batch, through the model and observe them."""
-        if self._cancel():
-            raise Unfit("cancelled", "the calibration was cancelled", "Start it again")
+        _stop_if(self._cancel)
         if not samples:
             return
         assert self._runner is not None
@@ -215,6 +246,11 @@ def open_model(model: Any, threads: int, *, is_steady: bool = False) -> OnnxRunt
     except ValueError as error:
         raise Unfit("model-too-large", f"the model is too large to calibrate: {error}", "Models above 2 GB are not supported yet") from error
     return open_on_cpu(data, "the model", threads=threads, is_frugal=not is_steady, is_steady=is_steady)
+
+
+def _stop_if(cancel: Cancel) -> None:
+    if cancel():
+        raise Unfit("cancelled", "the calibration was cancelled", "Start it again")
 
 
 def _not_finite(name: str, positions: list[int]) -> Rejected:
