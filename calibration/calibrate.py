@@ -18,6 +18,7 @@ from ..engines.feeds import cast_feeds, filled_feeds, fixed_batch
 from ..engines.model import input_specs
 from .collect import Watch, keep_samples, observe
 from .dialects import NARROW_WEIGHT_MAX, TENSORRT, Target, onnxruntime_dialect
+from .doubts import dead_channels
 from .graph import Graph
 from .keep import KeptSamples
 from .memory import give_memory_back
@@ -149,7 +150,7 @@ def calibrate(
         phases=Phases(read - started, seen - read, fixed - seen, done - fixed),
         quantized=len(task.plan.layers),
         skipped=task.plan.skipped,
-        warnings=(*normalized.notes, *repaired.notes, *notes, *warnings),
+        warnings=(*normalized.notes, *repaired.notes, *notes, *warnings, *dead_channels(graph, task.plan)),
     )
 
 

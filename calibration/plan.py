@@ -108,7 +108,7 @@ def _refusal(graph: Graph, node: Any) -> str | None:
         return "ONNX Runtime has no INT8 kernel for it"
     weight = graph.constant(node.input[1])
     if weight is None:
-        return "its weights are not constant"
+        return "it multiplies two activations" if node.op_type == "MatMul" else "its weights are not constant"
     if weight.dtype != "float32" or node.input[0] not in graph.float_tensors:
         return "its input or weights are not float32"
     if graph.constant(node.input[0]) is not None:
