@@ -14,6 +14,7 @@ from ..model import read_model
 from . import timing_cache
 from .binding import Binding
 from .calibrator import Uploads, make_calibrator
+from .collection import collection_paused
 from .config import new_config
 from .errors import build_error
 from .log import make_logger
@@ -24,6 +25,7 @@ ENGINE_NAME = "model.plan"
 CALIBRATION_NAME = "calibration.cache"
 
 
+@collection_paused()
 def build_plan(binding: Binding, model: Path, folder: Path, options: BuildOptions, progress: Progress) -> EngineFile:
     """Build `model` into ``folder/model.plan``. What `progress` raises cancels the build and is raised again.
 

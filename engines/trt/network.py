@@ -11,6 +11,7 @@ from ...core.errors import Rejected
 from ...core.tensors import TensorSpec
 from ..model import read_model
 from .binding import Binding
+from .collection import collection_paused
 from .errors import ParserComplaint, device_error, parser_error
 
 
@@ -25,6 +26,7 @@ class Network:
     inputs: tuple[TensorSpec, ...]
 
 
+@collection_paused()
 def new_builder(binding: Binding, logger: Any) -> Any:
     """A builder.
 
@@ -37,6 +39,7 @@ def new_builder(binding: Binding, logger: Any) -> Any:
         raise device_error(error) from error
 
 
+@collection_paused()
 def parse_model(binding: Binding, model: Path, logger: Any) -> Network:
     """Parse `model`.
 

@@ -18,6 +18,7 @@ from ..feeds import check_feeds
 from ..shapes import concrete_shapes
 from .binding import Binding
 from .bound import BoundPlan
+from .collection import collection_paused
 from .device import CudaDevice, open_device
 from .errors import device_error, load_error
 from .log import make_logger
@@ -38,7 +39,7 @@ class TensorRtRunner:
         self._context: Any = None
         with ExitStack() as stack:
             stack.callback(self.close)
-            with device.current():
+            with device.current(), collection_paused():
                 self._engine = _deserialize(binding, plan, self._logger)
                 self._context = self._engine.create_execution_context()
                 if self._context is None:
@@ -65,6 +66,7 @@ class TensorRtRunner:
         check_feeds(feeds, self.inputs)
         return self._bound_for(feeds).run_split()
 
+    @collection_paused()
     def layers(self, feeds: Tensors, runs: int) -> tuple[LayerTime, ...]:
         """Times by TensorRT's own profiler, after one run that is not counted."""
         profiler = _make_profiler(self._binding)
