@@ -20,7 +20,7 @@ from .output import (
     threads_option,
 )
 
-_FIELDS = {"sparse": "is_sparse", "refittable": "is_refittable"}
+_FIELDS = {"sparse": "is_sparse", "refittable": "is_refittable", "stripped": "is_stripped"}
 
 
 @click.command()
@@ -36,7 +36,8 @@ _FIELDS = {"sparse": "is_sparse", "refittable": "is_refittable"}
 @click.option("--optimization-level", type=click.IntRange(0, 5), help="TensorRT's effort: lower builds faster, higher may run faster.")
 @click.option("--dla-core", type=click.IntRange(0, 7), help="Build for this deep-learning accelerator, with fallback to the GPU.")
 @click.option("--sparse", is_flag=True, help="Allow TensorRT's kernels for 2:4 sparse weights.")
-@click.option("--refittable", is_flag=True, help="Let weights be replaced later.")
+@click.option("--refittable", is_flag=True, help="Let weights be replaced later: edgewright engines refit.")
+@click.option("--stripped", is_flag=True, help="A plan without weights, which gets them from the model beside it when it is opened.")
 @click.option("--compatibility", type=click.Choice(["none", "version", "hardware"]), default="none", show_default=True, help="Where else it may run.")
 @click.option("--max-seconds", type=click.FloatRange(1), default=3600.0, show_default=True, help="Longest build that is allowed.")
 @click.option("--max-memory-mb", type=click.FloatRange(1), help="Most resident memory that the build may take; default: not limited.")

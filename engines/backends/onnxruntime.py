@@ -10,14 +10,12 @@ With TensorRT as its provider, loading builds TensorRT's plans into the engine's
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
 
-from ...core.errors import Rejected, Unfit
+from ...core.errors import Unfit
 from ..base import BuildOptions, Capabilities, EngineFile, LayerTime, Precision, Progress, Runner, Tensors
 from ..cuda import cuda_status
-from ..model import input_specs, read_model
+from ..model import copy_model, input_specs, read_model
 from ..ort.layers import time_layers
 from ..ort.library import onnxruntime_library
 from ..ort.providers import CPU, TENSORRT, ProviderOptions, wanted_providers, with_options
@@ -54,12 +52,7 @@ class OnnxRuntimeBackend:
         progress(0.0, "checking the model")
         proto = read_model(model, with_weights=False)
         engine = folder / ENGINE_NAME
-        shutil.copyfile(model, engine)
-        for name in sorted(external_files(proto)):
-            source = model.parent / name
-            if not source.is_file():
-                raise Rejected("model-unreadable", f"{model.name} needs {name}, which is not beside it", "Send its external data too")
-            shutil.copyfile(source, folder / name)
+        copy_model(model, proto, engine)
         progress(0.3, "loading it")
         with self.open(engine, options) as runner:
             provider = runner.provider
@@ -90,19 +83,6 @@ class OnnxRuntimeBackend:
         onnxruntime = onnxruntime_library()
         has_gpu = cuda_status(options.device_id).device is not None
         return with_options(wanted_providers(options, onnxruntime.get_available_providers(), has_gpu=has_gpu), options, engine.parent)
-
-
-def external_files(proto: Any) -> set[str]:
-    """The names of the files that hold the weights of `proto` outside it.
-
-    Raises:
-        Rejected: ``model-unreadable`` when one is not a plain name beside the model.
-    """
-    names = {entry.value for tensor in proto.graph.initializer for entry in tensor.external_data if entry.key == "location"}
-    for name in names:
-        if Path(name).name != name or name in {"", ".", ".."}:
-            raise Rejected("model-unreadable", f"the external data {name!r} is not a plain file name", "Save the model's data beside it")
-    return names
 
 
 BACKEND = OnnxRuntimeBackend()

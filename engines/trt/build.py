@@ -10,7 +10,7 @@ from typing import Any
 from ...core.errors import Rejected
 from ...core.files import write_atomic
 from ..base import BuildOptions, EngineFile, Progress, Tensors
-from ..model import read_model
+from ..model import copy_model, read_model
 from . import timing_cache
 from .binding import Binding
 from .calibrator import Uploads, make_calibrator
@@ -20,6 +20,7 @@ from .errors import build_error
 from .log import make_logger
 from .network import Network, parse_model
 from .progress import BuildProgress, LineCounter, make_monitor
+from .refit import WEIGHTS_NAME
 
 ENGINE_NAME = "model.plan"
 CALIBRATION_NAME = "calibration.cache"
@@ -59,6 +60,8 @@ def build_plan(binding: Binding, model: Path, folder: Path, options: BuildOption
     timing_cache.merge_back(binding, config, options.timing_cache)
     engine = folder / ENGINE_NAME
     write_atomic(engine, memoryview(plan))
+    if options.is_stripped:
+        copy_model(model, proto, folder / WEIGHTS_NAME)
     if calibrator is not None and calibrator.written is not None:
         write_atomic(folder / CALIBRATION_NAME, calibrator.written)
     del monitor

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Unfit
-from edgewright.engines import cuda, discovery
+from edgewright.engines import discovery
 from edgewright.engines.base import Capabilities
-from edgewright.engines.trt import family
 from edgewright.pipeline.ladder import ladder
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
@@ -65,29 +62,6 @@ def test_hardware_without_fast_int8_is_not_offered_it():
 
 
 # --- a whole climb ---
-
-
-@pytest.fixture
-def jetson(load_fake, monkeypatch):
-    """``jetson("10.3")`` makes this machine one with that TensorRT, a fake GPU and a fake pycuda."""
-    from types import ModuleType
-
-    fake_cuda, fake_trt = load_fake("pycuda"), load_fake("tensorrt")
-    status = cuda.CudaStatus(cuda.CudaDevice("Orin", "8.7", "12.6"))
-
-    def become(release, **settings):
-        memory = fake_cuda.Memory()
-        driver = fake_cuda.make_driver(memory)
-        package = ModuleType("pycuda")
-        package.driver = driver
-        for name, module in {"pycuda": package, "pycuda.driver": driver}.items():
-            monkeypatch.setitem(sys.modules, name, module)
-        told = fake_trt.Settings(memory, **settings)
-        monkeypatch.setitem(sys.modules, "tensorrt", fake_trt.make_module(release, told))
-        monkeypatch.setattr(family, "cuda_status", lambda _index=0: status)
-        return told
-
-    return become
 
 
 @pytest.fixture
