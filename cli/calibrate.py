@@ -1,8 +1,10 @@
-"""``edgewright calibrate``: FP32 to INT8, with the fidelity of what was written."""
+"""``edgewright calibrate``: FP32 to INT8 or FP16, with the fidelity of what was written."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,8 +25,11 @@ from .output import (
 
 if TYPE_CHECKING:
     from ..calibration.calibrate import Calibration
+    from ..core.dataset import Dataset
     from ..core.measurement import Fidelity
+    from ..pipeline.subject import Subject
 
+PRECISIONS = ("int8", "fp16")
 METHODS = ("auto", "percentile", "entropy", "mse", "minmax")
 
 
@@ -33,51 +38,114 @@ METHODS = ("auto", "percentile", "entropy", "mse", "minmax")
 @calibration_option
 @evaluation_option
 @out_option
+@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True, help="What to write.")
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How clip ranges are chosen.")
 @click.option("--no-repair", is_flag=True, help="Leave out equalisation, better rounding, gains and biases; for comparison.")
 @json_option
-def calibrate(model: Path, calibration: Path | None, evaluation: Path | None, out: Path, method: str, no_repair: bool, as_json: bool) -> None:
+def calibrate(
+    model: Path, calibration: Path | None, evaluation: Path | None, out: Path, precision: str, method: str, no_repair: bool, as_json: bool
+) -> None:
     """Quantise MODEL to INT8 with the calibration samples, and measure the written file against FP32.
 
+    With --precision fp16 halve it instead: casts in the graph, for runtimes that take precision from the model alone.
     Without --evaluation the fidelity is measured on the calibration samples themselves, and says so.
     """
     if calibration is None:
         raise click.UsageError("Missing option '--calibration'.")
-    from ..engines.base import BuildOptions
-    from ..pipeline.build import peak_rss_mb
-    from ..pipeline.calibrating import run_calibration
-    from ..pipeline.logits import with_logits
-    from ..pipeline.measure import EngineUnderTest, measure_fidelity
-    from ..pipeline.request import OptimizeRequest
     from ..pipeline.subject import open_subject
 
     subject = open_subject(model.resolve())
     data = subject.dataset(calibration.resolve())
-    evaluation_set = data if evaluation is None else subject.dataset(evaluation.resolve())
-    measured_on: Literal["evaluation", "calibration"] = "calibration" if evaluation is None else "evaluation"
+    evaluation_set = None if evaluation is None else subject.dataset(evaluation.resolve())
     with new_folder(out) as folder, progress_bar(f"calibrating {model.name}") as progress:
-        request = OptimizeRequest(model=str(subject.path), calibration=None, evaluation=None, out=str(folder), method=method, repair=not no_repair)
-        result = run_calibration(request, subject, data, folder, lambda share, note: progress(share * 0.7, note), lambda: False)
-        peak_mb = peak_rss_mb()
-        files = {"fp32": subject.path, "int8": result.onnxruntime}
-        with with_logits(subject, {name: EngineUnderTest("onnxruntime", path, BuildOptions()) for name, path in files.items()}, folder) as engines:
-            fidelity = measure_fidelity(
-                subject,
+        if precision == "fp16":
+            _halve(_Job(subject, data, evaluation_set, folder, progress), as_json=as_json)
+        else:
+            _quantise(_Job(subject, data, evaluation_set, folder, progress), method, repair=not no_repair, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What every precision starts from."""
+
+    subject: Subject
+    data: Dataset
+    evaluation: Dataset | None
+    folder: Path
+    progress: Callable[[float, str], None]
+
+    def fidelity(self, written: Path) -> Fidelity:
+        """Of the file `written`, on the processor."""
+        from ..engines.base import BuildOptions
+        from ..pipeline.logits import with_logits
+        from ..pipeline.measure import EngineUnderTest, measure_fidelity
+
+        under_test = {
+            name: EngineUnderTest("onnxruntime", path, BuildOptions()) for name, path in (("fp32", self.subject.path), ("written", written))
+        }
+        measured_on: Literal["evaluation", "calibration"] = "calibration" if self.evaluation is None else "evaluation"
+        with with_logits(self.subject, under_test, self.folder) as engines:
+            return measure_fidelity(
+                self.subject,
                 "fp32",
                 engines,
-                evaluation_set,
+                self.evaluation or self.data,
                 measured_on,
-                progress=lambda share, note: progress(0.7 + 0.3 * share, note),
+                progress=lambda share, note: self.progress(0.7 + 0.3 * share, note),
                 cancel=lambda: False,
-            )["int8"]
+            )["written"]
+
+
+def _quantise(job: _Job, method: str, *, repair: bool, as_json: bool) -> None:
+    from ..pipeline.build import peak_rss_mb
+    from ..pipeline.calibrating import run_calibration
+    from ..pipeline.request import OptimizeRequest
+
+    path = str(job.subject.path)
+    request = OptimizeRequest(model=path, calibration=None, evaluation=None, out=str(job.folder), method=method, repair=repair)
+    result = run_calibration(request, job.subject, job.data, job.folder, lambda share, note: job.progress(share * 0.7, note), lambda: False)
+    peak_mb = peak_rss_mb()
+    fidelity = job.fidelity(result.onnxruntime)
     if as_json:
         print_json(_answer(result, fidelity, peak_mb))
     else:
         _print(result, fidelity)
 
 
+def _halve(job: _Job, *, as_json: bool) -> None:
+    from ..calibration.half import write_half
+    from ..pipeline.build import peak_rss_mb
+
+    started = time.monotonic()
+    result = write_half(job.subject.path, job.data, job.folder, progress=lambda share, note: job.progress(share * 0.7, note))
+    seconds, peak_mb = time.monotonic() - started, peak_rss_mb()
+    fidelity = job.fidelity(result.path)
+    if as_json:
+        answer = {
+            "precision": "fp16",
+            "images": result.samples,
+            "seconds": round(seconds, 3),
+            "peak_rss_mb": round(peak_mb, 1),
+            "outputs": {"fp16": str(result.path)},
+            "fidelity": fidelity,
+            "halved": result.halved,
+            "kept": [{"node": entry.node, "op": entry.op, "reason": entry.reason} for entry in result.kept],
+            "warnings": result.warnings,
+        }
+        print_json(answer)
+        return
+    click.echo(f"{result.halved} nodes halved from {result.samples} samples in {seconds:.1f} s")
+    _print_fidelity(fidelity)
+    for entry in result.kept:
+        click.echo(f"  {entry.node} ({entry.op}) stays in float32: {entry.reason}")
+    for warning in result.warnings:
+        click.echo(f"  {warning}")
+    click.echo(str(result.path))
+
+
 def _answer(result: Calibration, fidelity: Fidelity, peak_mb: float) -> dict[str, object]:
     return {
+        "precision": "int8",
         "method": result.method,
         "images": result.images,
         "seconds": round(result.seconds, 3),
@@ -98,12 +166,16 @@ def _answer(result: Calibration, fidelity: Fidelity, peak_mb: float) -> dict[str
 
 def _print(result: Calibration, fidelity: Fidelity) -> None:
     click.echo(f"{result.quantized} layers quantised from {result.images} samples in {result.seconds:.1f} s ({result.method})")
-    click.echo(
-        f"top-1 {percent(fidelity.top1_fp32)} → {percent(fidelity.top1)}, agreement {percent(fidelity.agreement)}, "
-        f"SQNR {number(fidelity.sqnr_db, 'dB', 1)} on {fidelity.samples} {fidelity.measured_on} samples"
-    )
+    _print_fidelity(fidelity)
     for entry in result.skipped:
         click.echo(f"  {entry.node} ({entry.op}) stays in float: {entry.reason}")
     for warning in result.warnings:
         click.echo(f"  {warning}")
     click.echo(str(result.onnxruntime))
+
+
+def _print_fidelity(fidelity: Fidelity) -> None:
+    click.echo(
+        f"top-1 {percent(fidelity.top1_fp32)} → {percent(fidelity.top1)}, agreement {percent(fidelity.agreement)}, "
+        f"SQNR {number(fidelity.sqnr_db, 'dB', 1)} on {fidelity.samples} {fidelity.measured_on} samples"
+    )
