@@ -59,9 +59,17 @@ def refit_engine(folder: Path, model: Path, out: Path, workshop: Workshop, progr
         assert manifest.key is not None
         key = with_fields(manifest.key, model_digest=digest_of_file(model))
         files = list_files(work)
-        name = CARD_NAME if CARD_NAME in files else None
+        card_name = CARD_NAME if CARD_NAME in files else None
         fresh = with_fields(
-            manifest, model=model.stem, key=key, fingerprint=fingerprint(key), files=files, card=name, candidate=None, deployment="", model_version=""
+            manifest,
+            model=model.stem,
+            key=key,
+            fingerprint=fingerprint(key),
+            files=files,
+            card=card_name,
+            candidate=None,
+            deployment="",
+            model_version="",
         )
         write_manifest(work, fresh, workshop.sign)
         work.rename(out)

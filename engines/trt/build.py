@@ -31,12 +31,13 @@ def build_plan(binding: Binding, model: Path, folder: Path, options: BuildOption
     """Build `model` into ``folder/model.plan``. What `progress` raises cancels the build and is raised again.
 
     Raises:
-        Rejected: ``model-unreadable``, ``operator-unsupported``, ``profile-missing``, ``option-unsupported`` or ``build-refused``.
+        Rejected: ``model-unreadable``, ``operator-unsupported``, ``profile-missing``, ``option-unsupported``, ``half-missing`` or ``build-refused``.
         Unfit: ``backend-unavailable``, ``out-of-memory`` or ``dla-unavailable``.
     """
     progress(0.0, "reading the model")
     # Our own reading of the file is stricter about what is no model at all, and says it better.
     proto = read_model(model, with_weights=False)
+    _check_types(binding, proto, options)
     state = BuildProgress(progress)
     counter = None if binding.has_progress_monitor else LineCounter(state)
     logger = make_logger(binding.trt, counter, is_verbose=counter is not None)
@@ -80,6 +81,25 @@ def _build(network: Network, config: Any) -> Any:
 def is_quantized(proto: Any) -> bool:
     """Whether the model says its own quantisation: then a calibrator must not."""
     return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in proto.graph.node)
+
+
+def is_half(proto: Any) -> bool:
+    """Whether something in the model is computed in half precision by its own types."""
+    from onnx import TensorProto
+
+    graph = proto.graph
+    tensors = [
+        *(value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)),
+        *(weight.data_type for weight in graph.initializer),
+    ]
+    return TensorProto.FLOAT16 in tensors
+
+
+def _check_types(binding: Binding, proto: Any, options: BuildOptions) -> None:
+    """Without precision flags the model's own types decide: an engine must not be called what they are not."""
+    if not binding.has_flags and options.precision in {"fp16", "mixed"} and not is_half(proto):
+        message = f"{binding.name} {binding.version} takes half precision only from the model's own types, and the model has none"
+        raise Rejected("half-missing", message, "edgewright calibrate --precision fp16 writes such a model")
 
 
 def _calibrator(binding: Binding, proto: Any, options: BuildOptions, uploads: Uploads | None) -> Any | None:

@@ -51,7 +51,7 @@ class TensorRtFamily:
     def _precisions(self, binding: Binding) -> tuple[Precision, ...]:
         """What the hardware gains from, where the builder still tells; else what the model's types may say."""
         if not binding.has_flags:
-            return ("fp32", "fp16", "int8")
+            return ("fp32", "fp16", "int8", "mixed")
         builder = new_builder(binding, make_logger(binding.trt))
         found: list[Precision] = ["fp32"]
         if builder.platform_has_fast_fp16:
