@@ -25,8 +25,9 @@ from edgewright.cli.output import json_option, number, print_json, print_table
 from edgewright.engines.base import BuildOptions
 from edgewright.engines.discovery import load_backend
 from edgewright.engines.ort.library import onnxruntime_library
-from edgewright.pipeline.child import Limits, Outcome, group_rss_mb, run_child
+from edgewright.pipeline.child import Limits, Outcome, run_child
 from edgewright.pipeline.measure import zeros_for
+from edgewright.pipeline.memory import group_rss_mb
 from edgewright.pipeline.request import BuildRequest, OptimizeRequest, OptimizeResult
 from spread import Conditions, Spread, conditions, conditions_line
 
@@ -204,7 +205,7 @@ def build_too_much() -> Memory:
         kind=outcome.kind,
         code=outcome.reason.code if outcome.reason is not None else "",
         limit_mb=LIMIT_MB,
-        peak_mb=outcome.peak_rss_mb,
+        peak_mb=outcome.peak_mb,
         seconds=outcome.seconds,
         before_mb=before_mb,
         after_mb=group_rss_mb(os.getpid()),
