@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from ...core.collection import collection_paused
 from ...core.errors import Rejected
 from ...core.files import write_atomic
 from ..base import BuildOptions, EngineFile, Progress, Tensors
@@ -14,7 +15,6 @@ from ..model import copy_model, read_model
 from . import timing_cache
 from .binding import Binding
 from .calibrator import Uploads, make_calibrator
-from .collection import collection_paused
 from .config import new_config
 from .errors import build_error
 from .log import make_logger

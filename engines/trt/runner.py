@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.collection import collection_paused
 from ...core.errors import Unfit
 from ...core.tensors import TensorSpec
 from ..base import Array, BuildOptions, LayerTime, Shapes, Split, Tensors
@@ -18,7 +19,6 @@ from ..feeds import check_feeds
 from ..shapes import concrete_shapes
 from .binding import Binding
 from .bound import BoundPlan
-from .collection import collection_paused
 from .device import CudaDevice, open_device
 from .errors import load_error
 from .loading import load_plan
