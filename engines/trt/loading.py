@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ...core.collection import collection_paused
 from ...core.files import write_atomic
 from ..base import BuildOptions
 from ..model import copy_model, read_model
 from .binding import Binding
-from .collection import collection_paused
 from .device import open_device
 from .errors import device_error, load_error
 from .log import make_logger
