@@ -16,10 +16,14 @@ from .fingerprint import Compatibility, EngineKey
 
 
 class KeptOptions(msgspec.Struct, frozen=True):
-    """What of `options_text` opening the engine needs again."""
+    """What of `options_text` opening the engine needs again; `profiles` are least, usual and largest shapes."""
 
     device_id: int = 0
+    workspace_mb: int | None = None
+    optimization_level: int | None = None
+    profiles: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {}
     dla_core: int | None = None
+    sparse: bool = False
     stripped: bool = False
     refittable: bool = False
     compatibility: Compatibility = "none"

@@ -62,6 +62,23 @@ def _spec(value: Any) -> TensorSpec:
     return TensorSpec(value.name, dtype, shape)
 
 
+def is_quantized(model: Any) -> bool:
+    """Whether the model says its own quantisation: then a calibrator must not."""
+    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node)
+
+
+def is_half(model: Any) -> bool:
+    """Whether something in the model is computed in half precision by its own types."""
+    from onnx import TensorProto
+
+    graph = model.graph
+    tensors = [
+        *(value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)),
+        *(weight.data_type for weight in graph.initializer),
+    ]
+    return TensorProto.FLOAT16 in tensors
+
+
 def copy_model(path: Path, model: Any, target: Path) -> None:
     """Copy the file `path`, which was read as `model`, to `target`, and the files of its weights beside it.
 

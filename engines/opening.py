@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..core.errors import Unfit
 from ..profiling.board import read_board
-from .base import Backend, BuildOptions, Capabilities, Runner
+from .base import Backend, BuildOptions, Capabilities, Runner, ShapeProfile
 from .compatibility import runs_on, runs_with
 from .device import kept_options, local_processor
 from .discovery import usable_backend
@@ -41,7 +41,11 @@ class Checked:
             batch=manifest.batch,
             provider=manifest.provider or None,
             device_id=wanted.device_id,
+            workspace_mb=wanted.workspace_mb,
+            optimization_level=wanted.optimization_level,
+            profiles={name: ShapeProfile(*shapes) for name, shapes in wanted.profiles.items()},
             dla_core=wanted.dla_core,
+            is_sparse=wanted.sparse,
             is_stripped=wanted.stripped,
             is_refittable=wanted.refittable,
             compatibility=wanted.compatibility,

@@ -11,7 +11,7 @@ from ...core.collection import collection_paused
 from ...core.errors import Rejected
 from ...core.files import write_atomic
 from ..base import BuildOptions, EngineFile, Progress, Tensors
-from ..model import copy_model, read_model
+from ..model import copy_model, is_half, is_quantized, read_model
 from . import timing_cache
 from .binding import Binding
 from .calibrator import Uploads, make_calibrator
@@ -76,23 +76,6 @@ def _build(network: Network, config: Any) -> Any:
         return network.builder.build_serialized_network(network.network, config)
     except RuntimeError:
         return None
-
-
-def is_quantized(proto: Any) -> bool:
-    """Whether the model says its own quantisation: then a calibrator must not."""
-    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in proto.graph.node)
-
-
-def is_half(proto: Any) -> bool:
-    """Whether something in the model is computed in half precision by its own types."""
-    from onnx import TensorProto
-
-    graph = proto.graph
-    tensors = [
-        *(value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)),
-        *(weight.data_type for weight in graph.initializer),
-    ]
-    return TensorProto.FLOAT16 in tensors
 
 
 def _check_types(binding: Binding, proto: Any, options: BuildOptions) -> None:

@@ -11,7 +11,7 @@ from edgewright.core.budget import Budget
 from edgewright.core.errors import Unfit
 from edgewright.engines import discovery
 from edgewright.engines.base import Capabilities
-from edgewright.engines.trt.build import is_half, is_quantized
+from edgewright.engines.model import is_half, is_quantized
 from edgewright.pipeline.ladder import ladder
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
