@@ -7,7 +7,6 @@ the processor against the original.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.dataset import Dataset
@@ -17,25 +16,13 @@ from .graph import Graph
 from .half_writer import half_model
 from .keep import KeptSamples
 from .normalize import normalized_model
-from .plan import Skipped
 from .ranges import minmax_range
 from .table import Range
-from .verify import MAX_SAMPLES, Verifier
+from .verify import MAX_SAMPLES
+from .written import Written, proof
 
 HALF_NAME = "model.fp16.onnx"
 FAITHFUL_DB = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Halved:
-    """What was written. `sqnr_db` is None without samples; `kept` are the nodes that stay in float32."""
-
-    path: Path
-    halved: int
-    kept: tuple[Skipped, ...]
-    samples: int
-    sqnr_db: float | None
-    warnings: tuple[str, ...]
 
 
 def write_half(
@@ -46,7 +33,7 @@ def write_half(
     threads: int = 0,
     progress: Callable[[float, str], None] = lambda _share, _note: None,
     cancel: Callable[[], bool] = lambda: False,
-) -> Halved:
+) -> Written:
     """Write `model` in half precision into the existing folder `out`, as ``model.fp16.onnx``: inputs and outputs stay float32.
 
     Without `dataset` only constants are held against the limits of half precision.
@@ -62,7 +49,7 @@ def write_half(
     if dataset is None:
         written = half_model(graph, {})
         write_atomic(path, written.model.SerializeToString())
-        return Halved(path, written.halved, written.kept, 0, None, (*normalized.notes, "no samples: whether activations overflow is not known"))
+        return Written(path, written.halved, written.kept, 0, None, (*normalized.notes, "no samples: whether activations overflow is not known"))
     with KeptSamples(out, MAX_SAMPLES) as kept:
         watch = Watch(_floats_between(graph), histograms=False, threads=threads)
         report = lambda share: progress(0.05 + 0.75 * share, f"observed {int(share * dataset.samples)} of {dataset.samples} samples")
@@ -71,11 +58,10 @@ def write_half(
         written = half_model(graph, ranges)
         data: bytes = written.model.SerializeToString()
         progress(0.85, "verifying the FP16 model")
-        sqnr_db = Verifier(graph.model, kept, threads).sqnr_db(data)
+        found = proof(graph.model, data, kept, threads, what="half precision", faithful_db=FAITHFUL_DB)
     write_atomic(path, data)
-    notes = () if sqnr_db >= FAITHFUL_DB else (f"half precision keeps only {sqnr_db:.1f} dB of this network",)
     progress(1.0, "halved")
-    return Halved(path, written.halved, written.kept, dataset.samples, sqnr_db, (*normalized.notes, *notes))
+    return Written(path, written.halved, written.kept, dataset.samples, found.sqnr_db, (*normalized.notes, *found.notes))
 
 
 def _floats_between(graph: Graph) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""``edgewright calibrate``: FP32 to INT8 or FP16, with the fidelity of what was written."""
+"""``edgewright calibrate``: FP32 to INT8, FP16, FP8 or INT4, with the fidelity of what was written."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from ..calibration.calibrate import Calibration
+    from ..calibration.calibrate import Calibration, CalibrationOptions
+    from ..calibration.written import Written
     from ..core.dataset import Dataset
     from ..core.measurement import Fidelity
     from ..pipeline.subject import Subject
 
-PRECISIONS = ("int8", "fp16")
+PRECISIONS = ("int8", "fp16", "fp8", "int4")
+TARGETS = ("here", "x86_64", "aarch64")
 METHODS = ("auto", "percentile", "entropy", "mse", "minmax")
 
 
@@ -40,14 +42,26 @@ METHODS = ("auto", "percentile", "entropy", "mse", "minmax")
 @out_option
 @click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True, help="What to write.")
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How clip ranges are chosen.")
+@click.option("--target", type=click.Choice(TARGETS), default="here", show_default=True, help="The processor that model.int8.onnx is for.")
+@click.option("--ranges", type=existing_path, help="Take the ranges from this ranges.json of the same model instead of observing.")
 @click.option("--no-repair", is_flag=True, help="Leave out equalisation, better rounding, gains and biases; for comparison.")
 @json_option
 def calibrate(
-    model: Path, calibration: Path | None, evaluation: Path | None, out: Path, precision: str, method: str, no_repair: bool, as_json: bool
+    model: Path,
+    calibration: Path | None,
+    evaluation: Path | None,
+    out: Path,
+    precision: str,
+    method: str,
+    target: str,
+    ranges: Path | None,
+    no_repair: bool,
+    as_json: bool,
 ) -> None:
     """Quantise MODEL to INT8 with the calibration samples, and measure the written file against FP32.
 
-    With --precision fp16 halve it instead: casts in the graph, for runtimes that take precision from the model alone.
+    --precision fp16 halves it instead, as casts in the graph, for runtimes that take precision from the model alone; fp8 writes Q/DQ in 8-bit
+    floats for accelerators that compute in them; int4 writes the weights of matrix products in blocks of 4 bits.
     Without --evaluation the fidelity is measured on the calibration samples themselves, and says so.
     """
     if calibration is None:
@@ -58,10 +72,11 @@ def calibrate(
     data = subject.dataset(calibration.resolve())
     evaluation_set = None if evaluation is None else subject.dataset(evaluation.resolve())
     with new_folder(out) as folder, progress_bar(f"calibrating {model.name}") as progress:
-        if precision == "fp16":
-            _halve(_Job(subject, data, evaluation_set, folder, progress), as_json=as_json)
+        job = _Job(subject, data, evaluation_set, folder, progress)
+        if precision == "int8":
+            _quantise(job, _options(method, target, ranges, repair=not no_repair), as_json=as_json)
         else:
-            _quantise(_Job(subject, data, evaluation_set, folder, progress), method, repair=not no_repair, as_json=as_json)
+            _write(job, precision, method, as_json=as_json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +111,22 @@ class _Job:
             )["written"]
 
 
-def _quantise(job: _Job, method: str, *, repair: bool, as_json: bool) -> None:
-    from ..pipeline.build import peak_rss_mb
-    from ..pipeline.calibrating import run_calibration
-    from ..pipeline.request import OptimizeRequest
+def _options(method: str, target: str, ranges: Path | None, *, repair: bool) -> CalibrationOptions:
+    from ..calibration.calibrate import CalibrationOptions
+    from ..calibration.dialects import target_named
+    from ..calibration.ranges import method_named
+    from ..calibration.table import load_table
 
-    path = str(job.subject.path)
-    request = OptimizeRequest(model=path, calibration=None, evaluation=None, out=str(job.folder), method=method, repair=repair)
-    result = run_calibration(request, job.subject, job.data, job.folder, lambda share, note: job.progress(share * 0.7, note), lambda: False)
+    table = None if ranges is None else load_table(ranges)
+    return CalibrationOptions(method=method_named(method), repair=repair, target=target_named(target), table=table)
+
+
+def _quantise(job: _Job, options: CalibrationOptions, *, as_json: bool) -> None:
+    from ..calibration.calibrate import calibrate as run
+    from ..pipeline.build import peak_rss_mb
+
+    report = lambda share, note: job.progress(share * 0.7, note)
+    result = run(job.subject.path, job.data, job.folder, options, progress=report, cancel=lambda: False)
     peak_mb = peak_rss_mb()
     fidelity = job.fidelity(result.onnxruntime)
     if as_json:
@@ -112,35 +135,54 @@ def _quantise(job: _Job, method: str, *, repair: bool, as_json: bool) -> None:
         _print(result, fidelity)
 
 
-def _halve(job: _Job, *, as_json: bool) -> None:
-    from ..calibration.half import write_half
+def _write(job: _Job, precision: str, method: str, *, as_json: bool) -> None:
+    """Every precision but INT8."""
     from ..pipeline.build import peak_rss_mb
 
     started = time.monotonic()
-    result = write_half(job.subject.path, job.data, job.folder, progress=lambda share, note: job.progress(share * 0.7, note))
+    result = _written(job, precision, method)
     seconds, peak_mb = time.monotonic() - started, peak_rss_mb()
-    fidelity = job.fidelity(result.path)
+    # FP8 is for accelerators: the processor's arithmetic of it was proven, its kernels do not take it.
+    fidelity = None if precision == "fp8" else job.fidelity(result.path)
     if as_json:
         answer = {
-            "precision": "fp16",
+            "precision": precision,
             "images": result.samples,
             "seconds": round(seconds, 3),
             "peak_rss_mb": round(peak_mb, 1),
-            "outputs": {"fp16": str(result.path)},
+            "outputs": {precision: str(result.path)},
             "fidelity": fidelity,
-            "halved": result.halved,
+            "proven_sqnr_db": result.sqnr_db,
+            "changed": result.changed,
             "kept": [{"node": entry.node, "op": entry.op, "reason": entry.reason} for entry in result.kept],
             "warnings": result.warnings,
         }
         print_json(answer)
         return
-    click.echo(f"{result.halved} nodes halved from {result.samples} samples in {seconds:.1f} s")
-    _print_fidelity(fidelity)
+    click.echo(f"{result.changed} nodes written in {precision.upper()} in {seconds:.1f} s, {number(result.sqnr_db, 'dB', 1)} on calibration samples")
+    if fidelity is not None:
+        _print_fidelity(fidelity)
     for entry in result.kept:
         click.echo(f"  {entry.node} ({entry.op}) stays in float32: {entry.reason}")
     for warning in result.warnings:
         click.echo(f"  {warning}")
     click.echo(str(result.path))
+
+
+def _written(job: _Job, precision: str, method: str) -> Written:
+    report = lambda share, note: job.progress(share * 0.7, note)
+    if precision == "fp16":
+        from ..calibration.half import write_half
+
+        return write_half(job.subject.path, job.data, job.folder, progress=report)
+    if precision == "int4":
+        from ..calibration.int4 import write_int4
+
+        return write_int4(job.subject.path, job.data, job.folder, progress=report)
+    from ..calibration.float8 import write_float8
+    from ..calibration.ranges import method_named
+
+    return write_float8(job.subject.path, job.data, job.folder, method_named(method), progress=report)
 
 
 def _answer(result: Calibration, fidelity: Fidelity, peak_mb: float) -> dict[str, object]:
