@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from .. import calibration as calibration_package
-from ..calibration.half import Halved, write_half
+from ..calibration.half import write_half
+from ..calibration.written import Written
 from ..core.dataset import Dataset
 from ..core.digest import digest_of_file
 from ..core.errors import Rejected
@@ -38,16 +39,16 @@ def half_or_none(run: Run, model: Path, data: Dataset | None, out: Path, progres
             (out / _RESULT_NAME).write_bytes(encode_paths(out, found))
             cache.put(_KIND, key, out)
     run.notes += found.warnings
-    if found.halved == 0:
+    if found.changed == 0:
         run.notes.append(f"there is no half precision of {model.name}: every node stays in float")
         return None
     return found.path
 
 
-def _taken(out: Path) -> Halved | None:
+def _taken(out: Path) -> Written | None:
     """What an earlier run has found, when it is whole."""
     try:
-        found = decode_paths(out, (out / _RESULT_NAME).read_bytes(), Halved)
+        found = decode_paths(out, (out / _RESULT_NAME).read_bytes(), Written)
     except (OSError, msgspec.DecodeError):
         return None
     return found if found.path.is_file() else None
