@@ -70,7 +70,7 @@ def measure_offers(
     found = []
     for index, layer in enumerate(layers):
         progress(index / len(layers), f"weighing {layer.name}")
-        normal = own_rows(frontier, layer, samples).normal()
+        normal = own_rows(frontier, layer, samples).spent()
         frontier.forget({later.source for later in layers[index + 1 :]})
         found.append(_offers(network, layer, proposals[layer.name], normal, reference, engine))
     return tuple(found)

@@ -90,6 +90,50 @@ def test_a_pass_whose_time_is_what_its_macs_promise_is_kept(file_and_data):
     assert kept.passes[1].damage < kept.passes[1].damage_unrepaired
 
 
+@pytest.fixture
+def sparse_steps(load_fake, monkeypatch):
+    """A recipe with 2:4 on a device whose TensorRT, a fake, is usable."""
+    fake = load_fake("sparse_backend")
+    fake.install(monkeypatch, fake.SparseBackend())
+    return Recipe("test", (make_step("fold", {}), make_step("sparsify_2_4", {})), quantizes=False)
+
+
+@pytest.mark.parametrize(
+    ("sparse_ms", "outcome", "reason"), [(0.8, "kept", ""), (0.99, "undone", "with sparse kernels it runs in 0.99 of the time here")]
+)
+def test_zeros_are_kept_only_where_sparse_kernels_are_faster(file_and_data, sparse_steps, sparse_ms, outcome, reason):
+    path, data = file_and_data
+
+    result = run(path, sparse_steps, data, sparse_race=race(1.0, sparse_ms))
+
+    assert (result.passes[1].outcome, result.passes[1].reason) == (outcome, reason)
+    assert result.is_sparse == (outcome == "kept")
+    assert (result.passes[1].latency_before_ms, result.passes[1].latency_after_ms) == (1.0, sparse_ms)
+
+
+def test_zeros_whose_worth_cannot_be_measured_are_undone(file_and_data, sparse_steps):
+    path, data = file_and_data
+
+    def fails(_before, _after):
+        raise Unfit("sparse-not-measured", "the gain of 2:4 could not be measured here", "Leave it out")
+
+    failed = run(path, sparse_steps, data, sparse_race=fails)
+    absent = run(path, sparse_steps, data)
+
+    assert (failed.passes[1].outcome, failed.passes[1].reason) == ("undone", "the gain of 2:4 could not be measured here")
+    assert (absent.passes[1].outcome, absent.is_sparse) == ("undone", False)
+
+
+def test_zeros_are_not_offered_without_tensorrt(file_and_data):
+    path, data = file_and_data
+
+    with pytest.raises(Unfit) as unfit:
+        run(path, Recipe("test", (make_step("fold", {}), make_step("sparsify_2_4", {})), quantizes=False), data)
+
+    assert unfit.value.code == "pass-unavailable"
+    assert "tensorrt_rtx: " in unfit.value.message
+
+
 def test_a_pass_for_size_that_saves_none_is_undone(file_and_data):
     path, data = file_and_data
 
