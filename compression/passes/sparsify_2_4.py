@@ -7,7 +7,6 @@ from ..forms.sparse import FORM
 from ..network import Network
 from ..repair.rebuild import Choice, rebuild
 
-
 # Whose kernels skip zeros of this pattern.
 SPARSE_BACKENDS = ("tensorrt", "tensorrt_rtx")
 
