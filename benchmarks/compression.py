@@ -24,32 +24,31 @@ import numpy as np
 import onnx
 from edgewright.calibration.calibrate import CalibrationOptions, calibrate
 from edgewright.calibration.normalize import normalized_model
+from edgewright.cli.demo import surface
 from edgewright.compression.activations import Engine, stream
 from edgewright.compression.base import Context
 from edgewright.compression.codec.container import decode_model, encode_model, serialized
 from edgewright.compression.codec.tensors import pack
-from edgewright.compression.coupling import couple
 from edgewright.compression.fidelity import logit_tensors
-from edgewright.compression.forms._base import form_macs
-from edgewright.compression.forms.lowrank import FORM as LOW_RANK
-from edgewright.compression.moments import Normal
 from edgewright.compression.network import Network
 from edgewright.compression.recipe import make_step
-from edgewright.compression.repair.rebuild import matrix_of
 from edgewright.compression.samples import Samples, read_samples
-from edgewright.compression.surgery import cut_channels, replace_layer
 from edgewright.compression.timing import RuntimeStopwatch
 from edgewright.core.card import card_beside
 from edgewright.core.dataset import open_dataset
 from edgewright.engines.model import input_specs
 from edgewright.pipeline.compress import race
-from onnx import TensorProto, helper, numpy_helper
+from naive_compression import naive_factorized, naive_pruned
+from resnet50 import resnet50
 
+# Ships with the program; its pictures are drawn here.
+DEMO = "surface_classifier"
 SETS = {
     "squeezenet1.1": ("imagenet-calibration", "imagenet500"),
     "mobilenet_v2": ("imagenet-calibration", "imagenet500"),
     "cifar10_resnet20": ("arrays/cifar10-calibration.npz", "arrays/cifar10-evaluation.npz"),
     "kws_dscnn": ("arrays/kws-calibration.npz", "arrays/kws-evaluation.npz"),
+    DEMO: ("", ""),
 }
 RATIOS = {"squeezenet1.1": 8.0, "mobilenet_v2": 6.5, "cifar10_resnet20": 11.2}
 EVALUATED = 2500
@@ -78,6 +77,7 @@ class Subject:
 
     name: str
     path: Path
+    samples: Path
     network: Network
     calibration: Samples
     evaluation: Samples
@@ -101,17 +101,26 @@ def logits_of(model: Any, samples: Samples) -> np.ndarray:
     return np.concatenate(parts).reshape(samples.count, -1).astype(np.float64)
 
 
-def load(name: str, data: Path) -> Subject:
-    path = data / "models" / f"{name}.onnx"
+def load(name: str, data: Path, folder: Path) -> Subject:
+    path = data / "models" / f"{name}.onnx" if name != DEMO else Path(surface.__file__).with_name(f"{DEMO}.onnx")
+    sets = [data / entry for entry in SETS[name]] if name != DEMO else drawn(folder)
     fold = make_step("fold", {})
     network = Network(normalized_model(path).model)
     network = Network(fold.work.call(network, fold.options, context(None, repair=False)).model)
     specs, card = input_specs(network.model), card_beside(path)
-    calibration = read_samples(open_dataset(data / SETS[name][0], card, specs), network.model)
-    evaluation_set = open_dataset(data / SETS[name][1], card, specs)
+    calibration = read_samples(open_dataset(sets[0], card, specs), network.model)
+    evaluation_set = open_dataset(sets[1], card, specs)
     evaluation = read_samples(evaluation_set, network.model, EVALUATED)
     assert evaluation_set.labels is not None
-    return Subject(name, path, network, calibration, evaluation, evaluation_set.labels, logits_of(network.model, evaluation))
+    return Subject(name, path, sets[0], network, calibration, evaluation, evaluation_set.labels, logits_of(network.model, evaluation))
+
+
+def drawn(folder: Path) -> list[Path]:
+    """The demo's pictures: 256 to calibrate on, 1,000 others to evaluate on."""
+    paths = [folder / "calibration.npz", folder / "evaluation.npz"]
+    for path, count, seed in zip(paths, (256, 1000), (11, 12), strict=True):
+        surface.write_dataset(path, count, seed)
+    return paths
 
 
 def context(samples: Samples | None, *, repair: bool, timed: bool = False) -> Context:
@@ -119,43 +128,6 @@ def context(samples: Samples | None, *, repair: bool, timed: bool = False) -> Co
 
 
 # --- structure --------------------------------------------------------------------------------------------------------------------------
-
-
-def naive_factorized(network: Network, ratio: float) -> Any:
-    """Every layer at the same ratio, by the SVD of its weights alone."""
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
-    for layer in network.layers:
-        if LOW_RANK.refusal(layer) is not None or layer.geometry.channels_in <= 3:
-            continue
-        ranks = [rank for rank in LOW_RANK.ranks(layer, 1) if form_macs(LOW_RANK, layer, rank) <= ratio * layer.macs]
-        if not ranks:
-            continue
-        weight = matrix_of(network, layer)
-        width = weight.shape[2]
-        white = Normal(np.zeros((1, width)), np.zeros((1, 0)), np.eye(width)[None], np.zeros((1, width, 0)), np.zeros((1, 0)), 1)
-        fitted = next(LOW_RANK.fit(layer, [ranks[-1]], Normal.of_weights(white, weight), weight))
-        bias = network.bias(layer)
-        replace_layer(model, layer, fitted.pieces, None if bias is None else bias.astype(np.float64))
-    return model
-
-
-def naive_pruned(network: Network, ratio: float) -> Any:
-    """Of every group the same share of channels, those of least L1 norm; nothing is re-solved."""
-    coupling = couple(network)
-    rows = {layer.name: np.abs(network.weight(layer)).reshape(layer.geometry.channels_out, -1).sum(1) for layer in network.layers}
-    for share in np.linspace(0.02, 0.9, 45):
-        removed: set[int] = set()
-        for group in coupling.groups:
-            norms = dict.fromkeys(group.bundles, 0.0)
-            for name in group.makers:
-                for bundle, norm in zip(coupling.ids[network.layer(name).output], rows[name], strict=True):
-                    norms[int(bundle)] += float(norm)
-            removed.update(sorted(group.bundles, key=norms.__getitem__)[: int(share * len(group.bundles))])
-        model = cut_channels(network, coupling.kept(frozenset(removed)), {})
-        if Network(model).macs <= ratio * network.macs:
-            return model
-    raise RuntimeError("the ratio cannot be reached")
 
 
 def structure(subject: Subject) -> list[Row]:
@@ -200,9 +172,9 @@ def structure_row(subject: Subject, what: str, model: Any, seconds: float | None
 # --- codec ------------------------------------------------------------------------------------------------------------------------------
 
 
-def codec(subject: Subject, data: Path) -> list[Row]:
+def codec(subject: Subject) -> list[Row]:
     original = subject.path.stat().st_size
-    rows = [int8_row(subject, data)]
+    rows = [int8_row(subject)]
     coded = encode_model(subject.network.model)
     rows.append(Row(subject.name, "codec, FP32 lossless", times_smaller=original / len(coded), **subject.fidelity(decode_model(coded))))
     step = make_step("share_weights", {"ratio": RATIOS.get(subject.name, 8.0)})
@@ -222,10 +194,10 @@ def codec(subject: Subject, data: Path) -> list[Row]:
     return rows
 
 
-def int8_row(subject: Subject, data: Path) -> Row:
+def int8_row(subject: Subject) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         card = card_beside(subject.path)
-        samples = open_dataset(data / SETS[subject.name][0], card, input_specs(normalized_model(subject.path).model))
+        samples = open_dataset(subject.samples, card, input_specs(normalized_model(subject.path).model))
         made = calibrate(subject.path, samples, Path(folder), CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
         model = onnx.load(str(made.onnxruntime))
         size = len(pack(made.onnxruntime.read_bytes()))
@@ -233,52 +205,6 @@ def int8_row(subject: Subject, data: Path) -> Row:
 
 
 # --- a large network --------------------------------------------------------------------------------------------------------------------
-
-
-def resnet50(seed: int = 0) -> Any:
-    """ResNet-50's shape with random weights of a decaying spectrum; batch norms are folded."""
-    rng = np.random.default_rng(seed)
-    nodes: list[Any] = []
-    constants: list[Any] = []
-
-    def conv(source: str, name: str, into: int, out: int, kernel: int, stride: int = 1, *, relu: bool = True) -> str:
-        weight = rng.standard_normal((out, into, kernel, kernel)) * (0.995 ** np.arange(into))[None, :, None, None]
-        weight *= math.sqrt(1.6 / np.square(weight).sum((1, 2, 3)).mean())
-        constants.append(numpy_helper.from_array(weight.astype(np.float32), f"{name}.w"))
-        constants.append(numpy_helper.from_array((0.05 * rng.standard_normal(out)).astype(np.float32), f"{name}.b"))
-        pads, steps = [kernel // 2] * 4, [stride, stride]
-        nodes.append(helper.make_node("Conv", [source, f"{name}.w", f"{name}.b"], [f"{name}.y"], name, pads=pads, strides=steps))
-        if not relu:
-            return f"{name}.y"
-        nodes.append(helper.make_node("Relu", [f"{name}.y"], [f"{name}.r"], f"{name}.relu"))
-        return f"{name}.r"
-
-    x = conv("x", "stem", 3, 64, 7, 2)
-    nodes.append(helper.make_node("MaxPool", [x], ["pool"], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]))
-    x, into = "pool", 64
-    for stage, (width, blocks) in enumerate([(64, 3), (128, 4), (256, 6), (512, 3)]):
-        for block in range(blocks):
-            name, stride = f"s{stage}b{block}", 2 if stage and not block else 1
-            y = conv(x, f"{name}.1", into, width, 1)
-            y = conv(y, f"{name}.2", width, width, 3, stride)
-            y = conv(y, f"{name}.3", width, 4 * width, 1, relu=False)
-            short = conv(x, f"{name}.0", into, 4 * width, 1, stride, relu=False) if not block else x
-            nodes.append(helper.make_node("Add", [y, short], [f"{name}.s"], f"{name}.add"))
-            nodes.append(helper.make_node("Relu", [f"{name}.s"], [f"{name}.o"], f"{name}.out"))
-            x, into = f"{name}.o", 4 * width
-    nodes.append(helper.make_node("GlobalAveragePool", [x], ["gap"], "gap"))
-    nodes.append(helper.make_node("Flatten", ["gap"], ["flat"], "flat"))
-    constants.append(numpy_helper.from_array((rng.standard_normal((1000, 2048)) / 45).astype(np.float32), "fc.w"))
-    constants.append(numpy_helper.from_array(np.zeros(1000, np.float32), "fc.b"))
-    nodes.append(helper.make_node("Gemm", ["flat", "fc.w", "fc.b"], ["logits"], "fc", transB=1))
-    graph = helper.make_graph(
-        nodes,
-        "resnet50",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 224, 224])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1000])],
-        constants,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def large(samples: int = 32) -> list[Row]:
@@ -346,10 +272,11 @@ def main() -> None:
     # The large network first: the peak of memory is of the whole process.
     if "large" in parts:
         rows += large()
-    for name in options.model or ["cifar10_resnet20", "squeezenet1.1", "mobilenet_v2", "kws_dscnn"] if {"structure", "codec"} & set(parts) else []:
-        subject = load(name, options.data)
-        rows += structure(subject) if "structure" in parts else []
-        rows += codec(subject, options.data) if "codec" in parts and name in RATIOS else []
+    for name in (options.model or list(SETS)) if {"structure", "codec"} & set(parts) else []:
+        with tempfile.TemporaryDirectory() as folder:
+            subject = load(name, options.data, Path(folder))
+            rows += structure(subject) if "structure" in parts else []
+            rows += codec(subject) if "codec" in parts and name in RATIOS else []
         print(f"{name} done", file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
