@@ -224,3 +224,39 @@ def test_samples_that_are_all_equal_do_not_break_it(file_and_data, tmp_path):
 
     assert all(np.isfinite(numpy_helper.to_array(tensor)).all() for tensor in result.model.graph.initializer)
     assert any("only 12 samples" in note for note in result.notes)
+
+
+def test_dead_channels_and_few_samples_do_not_break_it(file_and_data, tmp_path):
+    path, _ = file_and_data
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "t1/b":  # the first half of the first layer's channels never leaves zero
+            bias = numpy_helper.to_array(tensor).copy()
+            bias[: len(bias) // 2] = -1e4
+            tensor.CopyFrom(numpy_helper.from_array(bias, tensor.name))
+    onnx.save(model, tmp_path / "dead.onnx")
+    np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).standard_normal((3, 3, 12, 12)).astype(np.float32))
+    data = open_dataset(tmp_path / "few.npz", ModelCard(), input_specs(model))
+    names = [("fold", {}), ("prune_channels", {"macs_ratio": 0.8, "step": 2}), ("factorize", {"macs_ratio": 0.8}), ("share_weights", {"ratio": 4.0})]
+
+    result = run(tmp_path / "dead.onnx", Recipe("test", tuple(make_step(*entry) for entry in names), quantizes=False), data)
+
+    assert [report.outcome for report in result.passes] == ["kept"] * 4
+    assert all(np.isfinite(numpy_helper.to_array(tensor)).all() for tensor in result.model.graph.initializer)
+    # What is never seen to live goes first.
+    assert result.passes[1].agreement_unrepaired is not None
+    assert result.passes[1].damage < 0.1
+
+
+def test_a_network_with_nothing_to_compress_is_left_as_it_is_with_reasons(maker, tmp_path):
+    m = maker(2, (6, 6), 3)
+    model = m.head(m.conv("x", 1, (1, 1), pads=[0, 0, 0, 0]), 2)
+    onnx.save(model, tmp_path / "tiny.onnx")
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((16, 2, 6, 6)).astype(np.float32))
+    data = open_dataset(tmp_path / "x.npz", ModelCard(), input_specs(model))
+    names = [("factorize", {"macs_ratio": 0.8}), ("prune_channels", {"macs_ratio": 0.8}), ("share_weights", {"ratio": 4.0})]
+
+    result = run(tmp_path / "tiny.onnx", Recipe("test", (make_step("fold", {}), *(make_step(*entry) for entry in names)), quantizes=False), data)
+
+    assert [report.outcome for report in result.passes[1:]] == ["nothing"] * 3
+    assert all(report.reason for report in result.passes[1:])
