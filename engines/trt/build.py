@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from ...core.collection import collection_paused
 from ...core.errors import Rejected
 from ...core.files import write_atomic
 from ..base import BuildOptions, EngineFile, Progress, Tensors
@@ -24,6 +25,7 @@ ENGINE_NAME = "model.plan"
 CALIBRATION_NAME = "calibration.cache"
 
 
+@collection_paused()
 def build_plan(binding: Binding, model: Path, folder: Path, options: BuildOptions, progress: Progress) -> EngineFile:
     """Build `model` into ``folder/model.plan``. What `progress` raises cancels the build and is raised again.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.collection import collection_paused
 from ...core.errors import Unfit
 from ...core.tensors import TensorSpec
 from ..base import Array, BuildOptions, LayerTime, Shapes, Split, Tensors
@@ -38,7 +39,7 @@ class TensorRtRunner:
         self._context: Any = None
         with ExitStack() as stack:
             stack.callback(self.close)
-            with device.current():
+            with device.current(), collection_paused():
                 self._engine = _deserialize(binding, plan, self._logger)
                 self._context = self._engine.create_execution_context()
                 if self._context is None:
@@ -65,6 +66,7 @@ class TensorRtRunner:
         check_feeds(feeds, self.inputs)
         return self._bound_for(feeds).run_split()
 
+    @collection_paused()
     def layers(self, feeds: Tensors, runs: int) -> tuple[LayerTime, ...]:
         """Times by TensorRT's own profiler, after one run that is not counted."""
         profiler = _make_profiler(self._binding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import numpy as np
@@ -287,3 +288,14 @@ def test_timings_that_came_meanwhile_stay(build, tmp_path):
 
     assert added.is_set()
     assert {b"Conv", b"Elsewhere"} <= set(cache.read_bytes().partition(b"\n")[2].split())
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_build_reports_progress_with_the_collector_off(binding_of, tiny_classifier, tmp_path, release):
+    states = []
+
+    build_plan(binding_of(release), tiny_classifier, tmp_path, BuildOptions(), lambda share, _note: states.append((share, gc.isenabled())))
+
+    assert len(states) > 2
+    assert not any(is_on for _share, is_on in states)
+    assert gc.isenabled()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import numpy as np
@@ -191,3 +192,24 @@ def test_without_a_device_the_backend_is_not_usable_and_says_why(rtx):
     assert reason is not None
     assert rtx.version in reason
     assert "NVIDIA driver" in reason
+
+
+def test_garbage_with_an_old_builder_does_not_lock_the_real_one(rtx, tiny_classifier):
+    """It did: the collection ran in the logger's callback, and the old builder's destructor waited for the lock that its maker held."""
+    threshold = gc.get_threshold()
+    lines = []
+
+    def collect_where_allowed(line):
+        gc.set_threshold(1)
+        lines.append([[] for _ in line])
+
+    try:
+        gc.set_threshold(1_000_000)
+        cycle = {"network": parse_model(rtx, tiny_classifier, make_logger(rtx.trt))}
+        cycle["self"] = cycle
+        del cycle
+        parse_model(rtx, tiny_classifier, make_logger(rtx.trt, collect_where_allowed))
+    finally:
+        gc.set_threshold(*threshold)
+
+    assert lines
