@@ -1,6 +1,6 @@
 """What compression costs and keeps: the naive way, ours without repair and ours with it, on the same data; the codec beside INT8 + zstd; a big net.
 
-    python benchmarks/compression.py --data ../shared/data [--model NAME …] [--part structure|codec|large …] [--json]
+    python benchmarks/compression.py --data ../shared/data [--model NAME …] [--part structure|codec|passes|large …] [--json]
 
 Naive: plain SVD of every layer at one ratio; channels of least L1 norm removed, nothing re-solved. Ours: `factorize` and `prune_channels` at the
 same MACs. Fidelity is measured on the evaluation set, which nothing was fitted to. Time is the median of interleaved runs, one thread.
@@ -22,36 +22,27 @@ from typing import Any
 
 import numpy as np
 import onnx
+from compression_subjects import FURTHER, SETS, Subject, context, files_of, load
 from edgewright.calibration.calibrate import CalibrationOptions, calibrate
 from edgewright.calibration.normalize import normalized_model
-from edgewright.cli.demo import surface
-from edgewright.compression.activations import Engine, stream
+from edgewright.compression.activations import Engine
 from edgewright.compression.base import Context
 from edgewright.compression.codec.container import decode_model, encode_model, serialized
 from edgewright.compression.codec.tensors import pack
-from edgewright.compression.fidelity import logit_tensors
+from edgewright.compression.fidelity import record_reference
 from edgewright.compression.network import Network
 from edgewright.compression.recipe import make_step
 from edgewright.compression.samples import Samples, read_samples
 from edgewright.compression.timing import RuntimeStopwatch
 from edgewright.core.card import card_beside
 from edgewright.core.dataset import open_dataset
+from edgewright.core.errors import Rejected
 from edgewright.engines.model import input_specs
 from edgewright.pipeline.compress import race
 from naive_compression import naive_factorized, naive_pruned
 from resnet50 import resnet50
 
-# Ships with the program; its pictures are drawn here.
-DEMO = "surface_classifier"
-SETS = {
-    "squeezenet1.1": ("imagenet-calibration", "imagenet500"),
-    "mobilenet_v2": ("imagenet-calibration", "imagenet500"),
-    "cifar10_resnet20": ("arrays/cifar10-calibration.npz", "arrays/cifar10-evaluation.npz"),
-    "kws_dscnn": ("arrays/kws-calibration.npz", "arrays/kws-evaluation.npz"),
-    DEMO: ("", ""),
-}
 RATIOS = {"squeezenet1.1": 8.0, "mobilenet_v2": 6.5, "cifar10_resnet20": 11.2}
-EVALUATED = 2500
 
 
 @dataclass(frozen=True)
@@ -69,62 +60,6 @@ class Row:
     sqnr_db: float | None = None
     seconds: float | None = None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model with its samples; the original's logits on the evaluation set are recorded once."""
-
-    name: str
-    path: Path
-    samples: Path
-    network: Network
-    calibration: Samples
-    evaluation: Samples
-    labels: np.ndarray
-    logits: np.ndarray
-
-    def fidelity(self, model: Any) -> dict[str, float]:
-        own, other = self.logits, logits_of(model, self.evaluation)
-        labels = self.labels[: len(own)]
-        return {
-            "agreement": float((own.argmax(1) == other.argmax(1)).mean()),
-            "top1": float((other.argmax(1) == labels).mean()),
-            "top1_fp32": float((own.argmax(1) == labels).mean()),
-            "sqnr_db": 10 * math.log10(float(np.square(own).sum()) / max(float(np.square(own - other).sum()), 1e-30)),
-        }
-
-
-def logits_of(model: Any, samples: Samples) -> np.ndarray:
-    name = logit_tensors(model)[0]
-    parts = [values[name][: batch.count] for batch, values in zip(samples.batches, stream(model, [name], samples, Engine()), strict=True)]
-    return np.concatenate(parts).reshape(samples.count, -1).astype(np.float64)
-
-
-def load(name: str, data: Path, folder: Path) -> Subject:
-    path = data / "models" / f"{name}.onnx" if name != DEMO else Path(surface.__file__).with_name(f"{DEMO}.onnx")
-    sets = [data / entry for entry in SETS[name]] if name != DEMO else drawn(folder)
-    fold = make_step("fold", {})
-    network = Network(normalized_model(path).model)
-    network = Network(fold.work.call(network, fold.options, context(None, repair=False)).model)
-    specs, card = input_specs(network.model), card_beside(path)
-    calibration = read_samples(open_dataset(sets[0], card, specs), network.model)
-    evaluation_set = open_dataset(sets[1], card, specs)
-    evaluation = read_samples(evaluation_set, network.model, EVALUATED)
-    assert evaluation_set.labels is not None
-    return Subject(name, path, sets[0], network, calibration, evaluation, evaluation_set.labels, logits_of(network.model, evaluation))
-
-
-def drawn(folder: Path) -> list[Path]:
-    """The demo's pictures: 256 to calibrate on, 1,000 others to evaluate on."""
-    paths = [folder / "calibration.npz", folder / "evaluation.npz"]
-    for path, count, seed in zip(paths, (256, 1000), (11, 12), strict=True):
-        surface.write_dataset(path, count, seed)
-    return paths
-
-
-def context(samples: Samples | None, *, repair: bool, timed: bool = False) -> Context:
-    return Context(samples, Engine(), is_classifier=True, repair=repair, stopwatch=RuntimeStopwatch() if timed else None, progress=lambda *_: None)
 
 
 # --- structure --------------------------------------------------------------------------------------------------------------------------
@@ -191,6 +126,50 @@ def codec(subject: Subject) -> list[Row]:
     assert serialized(decoded) == serialized(result.model)
     note = f"{len(coded)} bytes, decoded at {speed:.0f} MB/s of model"
     rows.append(Row(subject.name, "shared weights", times_smaller=original / len(coded), seconds=seconds, note=note, **subject.fidelity(decoded)))
+    return rows
+
+
+# --- every pass -------------------------------------------------------------------------------------------------------------------------
+
+PASSES = {
+    "fold": {},
+    "factorize": {"macs_ratio": 0.9},
+    "depthwise_separable": {"macs_ratio": 0.95},
+    "prune_channels": {"macs_ratio": 0.9},
+    "fold_channels": {"macs_ratio": 0.95},
+    "share_weights": {"ratio": 5.0},
+    "sparsify_2_4": {},
+}
+
+
+def every_pass(name: str, data: Path, folder: Path) -> list[Row]:
+    """Each pass on the model `name`, fitted to 32 samples: what is left of its outputs on others, or why it refuses."""
+    path, sets = files_of(name, data, folder)
+    normalized = Network(normalized_model(path).model)
+    fold = make_step("fold", {})
+    network = Network(fold.work.call(normalized, fold.options, context(None, repair=False)).model)
+    card = card_beside(path)
+    samples = read_samples(open_dataset(sets[0], card, input_specs(network.model)), network.model, 64)
+    fitted = samples.first(32)
+    unseen = Samples(samples.batches[len(fitted.batches) :], samples.count - fitted.count, samples.offered)
+    reference = record_reference(network, unseen, Engine(), is_classifier=False)
+    rows = []
+    for pass_name, fields in PASSES.items():
+        step = make_step(pass_name, fields)
+        started = time.monotonic()
+        try:
+            working = Context(fitted, Engine(), card.task.kind == "classification", repair=True, stopwatch=None, progress=lambda *_: None)
+            result = step.work.call(network, step.options, working)
+        except Rejected as error:
+            rows.append(Row(name, pass_name, note=f"refused: {error.message}"))
+            continue
+        if not result.modified:
+            rows.append(Row(name, pass_name, note=f"nothing to do: {'; '.join(result.notes)}"))
+            continue
+        sqnr_db = -10 * math.log10(max(reference.damage(result.model, Engine()), 1e-15))
+        agreement = reference.agreement(result.model, Engine()) if card.task.kind == "classification" else None
+        macs = Network(result.model).macs / network.macs
+        rows.append(Row(name, pass_name, macs, agreement=agreement, sqnr_db=sqnr_db, seconds=time.monotonic() - started))
     return rows
 
 
@@ -263,20 +242,22 @@ def show(rows: Sequence[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with models, images and arrays")
-    parser.add_argument("--model", action="append", choices=sorted(SETS), help="default: all")
-    parser.add_argument("--part", action="append", choices=["structure", "codec", "large"], help="default: all")
+    parser.add_argument("--model", action="append", choices=sorted(SETS | FURTHER), help="default: all")
+    parser.add_argument("--part", action="append", choices=["structure", "codec", "passes", "large"], help="default: all")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    parts = options.part or ["structure", "codec", "large"]
+    parts = options.part or ["structure", "codec", "passes", "large"]
     rows: list[Row] = []
     # The large network first: the peak of memory is of the whole process.
     if "large" in parts:
         rows += large()
-    for name in (options.model or list(SETS)) if {"structure", "codec"} & set(parts) else []:
+    for name in (options.model or [*SETS, *FURTHER]) if {"structure", "codec", "passes"} & set(parts) else []:
         with tempfile.TemporaryDirectory() as folder:
-            subject = load(name, options.data, Path(folder))
-            rows += structure(subject) if "structure" in parts else []
-            rows += codec(subject) if "codec" in parts and name in RATIOS else []
+            rows += every_pass(name, options.data, Path(folder)) if "passes" in parts else []
+            if name in SETS and {"structure", "codec"} & set(parts):
+                subject = load(name, options.data, Path(folder))
+                rows += structure(subject) if "structure" in parts else []
+                rows += codec(subject) if "codec" in parts and name in RATIOS else []
         print(f"{name} done", file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))
