@@ -10,7 +10,7 @@ at the old weights W₀ where the data say nothing. The bias follows from the me
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,31 +39,16 @@ class Moments:
     def add(self, x: Floats, t: Floats) -> None:
         """`x` rows × groups × fan-in, `t` rows × channels."""
         xs, ts = _by_group(x, t)
-        sums = (
-            xs.sum(1, dtype=np.float64),
-            ts.sum(1, dtype=np.float64),
-            np.asarray(xs.transpose(0, 2, 1) @ xs, np.float64),
-            np.asarray(xs.transpose(0, 2, 1) @ ts, np.float64),
-            np.square(ts).sum(1, dtype=np.float64),
-        )
         if self.count == 0:
-            self.x, self.t, self.xx, self.xt, self.tt = sums
-        else:
-            self.x += sums[0]
-            self.t += sums[1]
-            self.xx += sums[2]
-            self.xt += sums[3]
-            self.tt += sums[4]
+            (groups, _, width), channels = xs.shape, ts.shape[2]
+            self.x, self.t, self.tt = np.zeros((groups, width)), np.zeros((groups, channels)), np.zeros((groups, channels))
+            self.xx, self.xt = np.zeros((groups, width, width)), np.zeros((groups, width, channels))
+        self.x += xs.sum(1, dtype=np.float64)
+        self.t += ts.sum(1, dtype=np.float64)
+        self.xx += xs.transpose(0, 2, 1) @ xs
+        self.xt += xs.transpose(0, 2, 1) @ ts
+        self.tt += np.square(ts).sum(1, dtype=np.float64)
         self.count += len(x)
-
-    def plus(self, other: Moments) -> Moments:
-        if self.count == 0 or other.count == 0:
-            return self if other.count == 0 else other
-        return Moments(self.count + other.count, self.x + other.x, self.t + other.t, self.xx + other.xx, self.xt + other.xt, self.tt + other.tt)
-
-    def normal(self) -> Normal:
-        """The centred equations."""
-        return Moments(self.count, self.x, self.t, self.xx.copy(), self.xt.copy(), self.tt).spent()
 
     def spent(self) -> Normal:
         """The centred equations in the memory of the sums, which are gone: those of a wide layer take hundreds of megabytes."""
@@ -83,10 +68,26 @@ def _by_group(x: Floats, t: Floats) -> tuple[Floats, Floats]:
 def _centred(products: Doubles, count: int, left: Doubles, right: Doubles) -> Doubles:
     """Sums of products to covariances, in place and without a second matrix of that size."""
     products /= count
-    for start in range(0, products.shape[1], _BLOCK):
-        block = slice(start, start + _BLOCK)
+    for block in _blocks(products.shape[1]):
         products[:, block] -= left[:, block, None] * right[:, None, :]
     return products
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, size, _BLOCK))
+
+
+def joined(first: Normal, second: Normal) -> Normal:
+    """The equations of both's rows together, in the memory of `first`, which is spent."""
+    share = second.count / (first.count + second.count)
+    shift_x, shift_t = second.mean_x - first.mean_x, second.mean_t - first.mean_t
+    for own, other, shift in ((first.xx, second.xx, shift_x), (first.xt, second.xt, shift_t)):
+        for block in _blocks(own.shape[1]):
+            own[:, block] *= 1 - share
+            own[:, block] += share * other[:, block] + share * (1 - share) * shift_x[:, block, None] * shift[:, None, :]
+    tt = (1 - share) * first.tt + share * second.tt + share * (1 - share) * shift_t**2
+    means = first.mean_x + share * shift_x, first.mean_t + share * shift_t
+    return Normal(*means, first.xx, first.xt, tt, first.count + second.count)
 
 
 def _raised(matrices: Doubles, by: Doubles | float) -> Doubles:

@@ -29,13 +29,9 @@ class Rows:
     held_out: Moments = field(default_factory=Moments)
     kept: list[tuple[Floats, Floats, Floats | None]] = field(default_factory=list)
 
-    def equations(self) -> tuple[Normal, Normal, Normal]:
-        """Of all rows, of the fit, of the held out (the fit again when there is too little to hold out). The sums are spent."""
-        total, has_held_out = self.fit.plus(self.held_out), self.held_out.count > 0
-        if not has_held_out:
-            whole = total.spent()
-            return whole, whole, whole
-        return total.spent(), self.fit.spent(), self.held_out.spent()
+    def equations(self) -> tuple[Normal, Normal | None]:
+        """Of the rows to fit on, and of those held out (None when there are too few to hold any out). The sums are spent."""
+        return self.fit.spent(), self.held_out.spent() if self.held_out.count else None
 
     def aimed(self, normal: Normal, predict: Callable[[Floats], Floats], bounds: tuple[float, float]) -> Normal:
         """`normal` (of all of these rows) with the targets that are free beyond `bounds` moved to what is predicted."""
