@@ -30,12 +30,14 @@ class Climb:
     """Builds every rung of the ladder that can be built, the most faithful first; what cannot is noted.
 
     `subject` is the run's own model, or a compressed form of it; then `prefix` is the recipe's name and part of each engine's.
+    `is_sparse` when its zeros are worth sparse kernels.
     """
 
     run: Run
     backend: str
     subject: Subject
     prefix: str = ""
+    is_sparse: bool = False
     built: list[Built] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
 
@@ -90,7 +92,7 @@ class Climb:
     def _build_rung(self, rung: Rung, file: Path, calibration: Calibration | None, progress: Progress) -> Built:
         run, subject = self.run, self.subject
         options = build_options(subject, precision=rung.precision, threads=run.request.threads, batch=run.request.batch)
-        model, options = _input_of(subject, rung, file, options)
+        model, options = _input_of(subject, rung, file, replace(options, is_sparse=self.is_sparse))
         table = calibration.table if calibration is not None and rung.precision in {"int8", "mixed"} else None
         return build_engine(self._name(rung), rung.backend, model, subject, run.out, options, run.workshop, table=table, progress=progress)
 

@@ -37,7 +37,7 @@ def build_compressed(run: Run, recipe: Recipe, backend: str, data: Dataset | Non
         if card.is_file():
             shutil.copyfile(card, target.with_suffix(".toml"))
         smaller = replace(run.subject, path=target)
-        climb = Climb(run, backend, smaller, recipe.name)
+        climb = Climb(run, backend, smaller, recipe.name, is_sparse=result.is_sparse)
         climb.build_exact(start + 2 * share, start + 2.5 * share)
         if recipe.quantizes and climb.built:
             sources = climb.write_sources(data, ranges, start + 2.5 * share, start + 3.5 * share, quantizes=True)
