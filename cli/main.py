@@ -19,6 +19,7 @@ COMMANDS = {
     "optimize": "optimize:optimize",
     "calibrate": "calibrate:calibrate",
     "compress": "compress:compress",
+    "distill": "distill:distill",
     "build": "build:build",
     "bench": "bench:bench",
     "engines": "engines:engines",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from .filters import Filters
 from .interface import Interface
-from .wiring import INPUT, Add, Concat, Conv, Linear, Mean, Op, Shrink, Wiring
+from .wiring import INPUT, Add, Concat, Conv, Linear, Mean, Op, Shape, Shrink, Wiring, shape_after, sources_of
 
 OPSET, IR_VERSION = 17, 8
 
@@ -35,6 +36,25 @@ def onnx_of(wiring: Wiring, filters: Filters, interface: Interface) -> Any:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="edgewright distill")
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def onnx_of_op(op: Op, shapes: Mapping[str, Shape], filters: Filters) -> Any:
+    """One operation alone: its sources, of the given `shapes`, are the inputs, its own tensor is the output."""
+    constants: list[Any] = []
+    sources = list(dict.fromkeys(sources_of(op)))
+    nodes = _nodes(op, {name: name for name in sources}, filters, constants)
+    made = shape_after(op, dict(shapes))
+    # A mean leaves a matrix, and matrix products read one.
+    read = [["N", *(shapes[name][:1] if isinstance(op, Linear) else shapes[name])] for name in sources]
+    write = ["N", *(made[:1] if isinstance(op, Linear | Mean) else made)]
+    graph = helper.make_graph(
+        nodes,
+        "operation",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in zip(sources, read, strict=True)],
+        [helper.make_tensor_value_info(op.name, TensorProto.FLOAT, write)],
+        constants,
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
 def _nodes(op: Op, names: dict[str, str], filters: Filters, constants: list[Any]) -> list[Any]:
@@ -82,6 +102,8 @@ def _end(tensor: str, interface: Interface, constants: list[Any]) -> list[Any]:
         constants.append(numpy_helper.from_array(np.asarray([0, *interface.output_shape], np.int64), "output/shape"))
         nodes.append(helper.make_node("Reshape", [tensor, "output/shape"], ["output/shaped"], "output/shaped"))
         tensor = "output/shaped"
-    kind, attributes = ("Identity", {}) if interface.softmax_axis is None else ("Softmax", {"axis": interface.softmax_axis})
-    nodes.append(helper.make_node(kind, [tensor], [interface.output_name], "output", **attributes))
+    if interface.softmax_axis is None:
+        nodes.append(helper.make_node("Identity", [tensor], [interface.output_name], "output"))
+    else:
+        nodes.append(helper.make_node("Softmax", [tensor], [interface.output_name], "output", axis=interface.softmax_axis))
     return nodes

@@ -155,3 +155,8 @@ def shape_after(op: Op, known: dict[str, Shape]) -> Shape:
     if isinstance(op, Shrink):
         return channels, height // op.factor, width // op.factor
     return channels, 1, 1
+
+
+def sources_of(op: Op) -> tuple[str, ...]:
+    """The tensors that `op` reads."""
+    return (op.left, op.right) if isinstance(op, Add | Concat) else (op.source,)

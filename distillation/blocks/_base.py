@@ -53,11 +53,11 @@ class Builder:
         assert (height, width) == (1, 1)
         return self._add(Linear(self._name("linear"), source, channels, outputs))
 
-    def shortcut(self, source: str, like: str, stride: tuple[int, int]) -> str:
-        """`source` in the shape of `like`: itself, or through a 1×1 convolution."""
-        if self.shapes[source] == self.shapes[like]:
+    def shortcut(self, source: str, width: int, stride: tuple[int, int]) -> str:
+        """`source` as `width` channels at 1/`stride`: itself, or through a 1×1 convolution."""
+        if self.shapes[source][0] == width and stride == (1, 1):
             return source
-        return self.conv(source, self.shapes[like][0], (1, 1), stride=stride, is_active=False)
+        return self.conv(source, width, (1, 1), stride=stride, is_active=False)
 
     def _add(self, op: Op) -> str:
         self.shapes[op.name] = shape = shape_after(op, self.shapes)

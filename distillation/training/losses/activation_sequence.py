@@ -7,8 +7,9 @@ For a batch of n samples and the depths l = 1 … L (the taps, then the output):
     D_l   = S_{l+1} − S_l                                                      the order: what that depth does to the pattern
     L     = mean over l of 1/n² ‖S_l − S'_l‖²  +  mean over l of 1/n² ‖D_l − D'_l‖²
 
-Widths, neuron order and rotations drop out of S, so that structures need not match; there is no softmax, and an output of any meaning is one more depth of
-the sequence. It fixes the output up to a rotation: where no other loss does, the last layer is solved in closed form towards the teacher's output.
+Widths, neuron order and rotations drop out of S, so that structures need not match; there is no softmax, and an output of any meaning is one
+more depth of the sequence. It fixes the output up to a rotation: where no other loss does, the last layer is solved in closed form towards the
+teacher's output.
 
 It draws on similarity-preserving distillation (Tung and Mori 2019: S at one depth, without the habit), on the flow of solution procedure
 (Yim et al. 2017: what happens between two depths, but by channels, so of equal widths), on centred kernel alignment (Kornblith et al. 2019: why to

@@ -2,8 +2,8 @@
 
     L = T² · mean Σ p' (log p' − log p)        p = softmax(z ÷ T), p' = softmax(z' ÷ T)
 
-The factor T² keeps the gradients' size as T changes (their section 2). The entropy of p' is subtracted, which changes no gradient: an identical student
-has zero. It exists for scores of classes alone.
+The factor T² keeps the gradients' size as T changes (their section 2). The entropy of p' is subtracted, which changes no gradient: an identical
+student has zero. It exists for scores of classes alone.
 """
 
 from __future__ import annotations

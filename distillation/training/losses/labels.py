@@ -1,6 +1,6 @@
 """The labels themselves, without any teacher: what distillation is compared with.
 
-    L = −mean log softmax(z)[label]
+L = −mean log softmax(z)[label]
 """
 
 from __future__ import annotations

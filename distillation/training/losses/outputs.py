@@ -1,6 +1,6 @@
 """The outputs as they are (Ba and Caruana 2014, "Do Deep Nets Really Need to be Deep?"): for outputs of any meaning, boxes and embeddings too.
 
-    L = ½ mean ‖z − z'‖² ÷ mean z'²        z the student's output, z' the teacher's
+L = ½ mean ‖z − z'‖² ÷ mean z'²        z the student's output, z' the teacher's
 """
 
 from __future__ import annotations
