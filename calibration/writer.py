@@ -20,7 +20,7 @@ from .plan import Layer, Plan, node_name
 from .table import Range, RangeTable
 
 Floats = npt.NDArray[np.float32]
-FLOAT8 = np.dtype(ml_dtypes.float8_e4m3fn)
+FLOAT8: np.dtype[Any] = np.dtype(ml_dtypes.float8_e4m3fn)
 FLOAT8_MAX = 448.0
 _MIN_SCALE = 1e-12
 

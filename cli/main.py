@@ -20,6 +20,7 @@ COMMANDS = {
     "calibrate": "calibrate:calibrate",
     "ranges": "ranges:ranges",
     "compress": "compress:compress",
+    "distill": "distill:distill",
     "build": "build:build",
     "bench": "bench:bench",
     "engines": "engines:engines",
