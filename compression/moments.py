@@ -92,7 +92,7 @@ def joined(first: Normal, second: Normal) -> Normal:
 
 def _raised(matrices: Doubles, by: Doubles | float) -> Doubles:
     """A copy with `by` (one for all, or one per group) added to the diagonals."""
-    raised = matrices.copy()
+    raised: Doubles = matrices.copy()
     diagonal = np.arange(matrices.shape[1])
     raised[:, diagonal, diagonal] += np.reshape(by, (-1, 1))
     return raised
