@@ -247,10 +247,12 @@ class Deployer:
         record, old = self.journal.models[name], self.deployment(name)
         new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, **changes)
         others: dict[str, object] = {}
-        if not is_open(new.state) and record.wanted is not None and record.wanted.deployment == new.order.deployment:
-            others["settled"] = new.order.deployment
+        if not is_open(new.state) and record.wanted is not None and record.wanted.key == new.order.key:
+            others["settled"] = new.order.key
         if new.state == "SUCCEEDED":
             others["proven"] = new
+            if record.proven is not None and record.proven.order.deployment != new.order.deployment:
+                others["former"] = record.proven
         self.ledger.commit_deployment(name, new, **others)
         log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
         if not is_open(new.state):

@@ -16,7 +16,7 @@ from .slots import Slots
 
 Verb = Literal[
     "start", "check", "download", "fetch", "pause", "resume", "build", "gate", "stage", "activate", "probe", "watch", "undo", "end", "remove",
-    "retry", "fall_back",
+    "retry", "fall_back", "return",
 ]  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def _for_closed(facts: Facts) -> Action | None:
     if record.held:
         return None
     if deployment is None or not (_is_wanted(record, deployment) or _runs_already(facts)):
-        return Action("start")
+        return Action("return" if _is_at_hand(facts) else "start")
     return _again(facts, deployment)
 
 
@@ -119,7 +119,7 @@ def _again(facts: Facts, deployment: DeploymentRecord) -> Action | None:
 
 def _is_wanted(record: ModelRecord, deployment: DeploymentRecord) -> bool:
     """Whether `deployment` serves the goal: it is the wanted one, or the wanted one came to its end here and what ran before is built again."""
-    return record.wanted is not None and record.wanted.deployment in {deployment.order.deployment, record.settled}
+    return record.wanted is not None and record.wanted.key in {deployment.order.key, record.settled}
 
 
 def _runs_already(facts: Facts) -> bool:
@@ -128,6 +128,14 @@ def _runs_already(facts: Facts) -> bool:
     if wanted is None or proven is None or active is None:
         return False
     return wanted.deployment == proven.order.deployment == active.deployment
+
+
+def _is_at_hand(facts: Facts) -> bool:
+    """Whether the goal went back to what ran before the present engine, and that one is whole in the previous slot."""
+    wanted, former, previous = facts.record.wanted, facts.record.former, facts.slots.previous
+    if wanted is None or former is None or previous is None or facts.slots.active is None:
+        return False
+    return wanted.key == former.order.key and previous.folder == former.engine_folder and former.runtime == facts.runtime
 
 
 def _ending(facts: Facts, deployment: DeploymentRecord) -> Action | None:

@@ -19,6 +19,7 @@ import msgspec
 from ..controller.access import CONTROLLER_USER, mosquitto_acl
 from ..controller.blobs import BlobStore
 from ..controller.broker import ACL_NAME, Kind, OwnBroker
+from ..controller.conductor import Conductor
 from ..controller.database import Database
 from ..controller.enrollment import Address, controller_password, write_address
 from ..controller.keys import fleet_name, load_signer
@@ -111,9 +112,11 @@ def options_from_url(url: str, fleet: str, ca: Path | None) -> LinkOptions:
 def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop: _Stop, *, as_json: bool) -> int:
     fleet = fleet_name(paths)
     with contextlib.closing(Database(paths.database)) as database:
+        orders = Orders(database, fleet)
         parts = Parts(
             fleet=fleet,
-            orders=Orders(database, fleet),
+            orders=orders,
+            conductor=Conductor(database, orders),
             recorder=Recorder(database),
             blobs=BlobStore(paths.blobs),
             sign=load_signer(paths),

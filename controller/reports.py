@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import ColumnElement, Integer, literal_column, select
+from sqlalchemy import select
 
 from ..core.errors import Reason, Rejected
 from ..core.nearest import nearest_hint
@@ -94,8 +94,7 @@ class Reports:
 
     def events(self, deployment: str | None = None, after: int = 0) -> list[tuple[int, Event]]:
         """Events with row numbers above `after`, as they came in."""
-        row_number: ColumnElement[int] = literal_column("events.rowid", Integer)
-        query = select(row_number, EventRow.body).where(row_number > after).order_by(row_number)
+        query = select(EventRow.id, EventRow.body).where(EventRow.id > after).order_by(EventRow.id)
         if deployment is not None:
             query = query.where(EventRow.deployment == deployment)
         with self._database.reading() as session:

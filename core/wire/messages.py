@@ -61,7 +61,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """One deployment as the controller orders it: one model version for this device.
 
     `model_file` names the ``.onnx`` in `model`; a ``.toml`` of the same stem is its card. `calibration` and `evaluation` hold the files
-    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``).
+    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``). The same deployment with another
+    `retry` shall be tried anew, whatever came of it before.
     """
 
     deployment: Name
@@ -74,6 +75,12 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     budget: Budget = Budget()
     deadline_s: Deadline = 86400.0
     probation_s: Seconds = 60.0
+    retry: Count = 0
+
+    @property
+    def key(self) -> str:
+        """What tells one order from another: the deployment, and its retry."""
+        return f"{self.deployment}#{self.retry}" if self.retry else self.deployment
 
 
 class Desired(Message, frozen=True, kw_only=True):

@@ -166,9 +166,9 @@ def test_what_a_device_said_is_listed_without_what_would_steer_the_terminal(edge
     recorder = Recorder(database)
     slot = SlotReport(deployment="d-1", version="7 [red]", backend="onnxruntime", engine_digest="", since_s=1.0)
     models = {"surface": ModelReport(active=slot, previous=None, trial=None)}
-    recorder.status(Status(**WHO, online=True, boot_id="b", session=1, agent_version="1"), NOW_S)
-    recorder.capabilities(Capabilities(**WHO, board="Orin\x1b[2J[/]", machine="aarch64", agent_version="1", memory_mb=1, cores=1), NOW_S)
-    recorder.reported(Reported(**WHO, session=1, desired_sequence=0, time_s=1.0, models=models), NOW_S)
+    recorder.record(Status(**WHO, online=True, boot_id="b", session=1, agent_version="1"), NOW_S)
+    recorder.record(Capabilities(**WHO, board="Orin\x1b[2J[/]", machine="aarch64", agent_version="1", memory_mb=1, cores=1), NOW_S)
+    recorder.record(Reported(**WHO, session=1, desired_sequence=0, time_s=1.0, models=models), NOW_S)
     database.close()
     ran = edgewright("fleet", "devices", "--state", enrolled)
     view = edgewright("fleet", "devices", "--state", enrolled, "--json").json["devices"][0]

@@ -45,10 +45,10 @@ def test_a_deployment_that_nobody_knows_is_refused_with_the_nearest(orders: Orde
 
 
 def test_events_are_read_on_from_where_one_has_stopped(recorder: Recorder, reports: Reports, event: Callable[..., Event]) -> None:
-    recorder.event(event("OFFERED"), NOW_S)
-    recorder.event(event("OFFERED", deployment="d-2"), NOW_S)
+    recorder.record(event("OFFERED"), NOW_S)
+    recorder.record(event("OFFERED", deployment="d-2"), NOW_S)
     first = reports.events("d-1")
-    recorder.event(event("ACCEPTED"), NOW_S)
+    recorder.record(event("ACCEPTED"), NOW_S)
 
     assert [entry.state for _, entry in first] == ["OFFERED"]
     assert [entry.state for _, entry in reports.events("d-1", first[-1][0])] == ["ACCEPTED"]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.conductor import Conductor
 from edgewright.controller.database import Database
 from edgewright.controller.keys import init_keys, load_signer
 from edgewright.controller.orders import Orders
@@ -36,9 +37,11 @@ class ServingController:
         for name in ("board-1", "board-2"):
             self.orders.enroll(name, 1.0)
         self._served = Database(self.paths.database)
+        served = Orders(self._served, "fleet")
         parts = Parts(
             fleet="fleet",
-            orders=Orders(self._served, "fleet"),
+            orders=served,
+            conductor=Conductor(self._served, served),
             recorder=Recorder(self._served),
             blobs=self.blobs,
             sign=load_signer(self.paths),
