@@ -39,7 +39,7 @@ class Facts:
     """What the plan looks at.
 
     `transfer` says whose the one transfer is. `runtime` names this device's runtimes and versions, empty while it is not known.
-    `is_goal_known` is false until a first goal came: nothing is removed before.
+    `is_goal_known` is false until a first goal came: nothing is removed before. `may_activate` is the order's activation policy, as it answers now.
     """
 
     record: ModelRecord
@@ -49,6 +49,7 @@ class Facts:
     runtime: str
     is_goal_known: bool = True
     max_deadline_s: float = 7 * 86400.0
+    may_activate: bool = True
 
 
 _NEXT: dict[State, Verb] = {
@@ -73,6 +74,8 @@ def next_action(facts: Facts) -> Action | None:
         ending = _ending(facts, deployment)
         if ending is not None:
             return ending
+    if deployment.state == "STAGED" and not facts.may_activate:
+        return None
     verb = _next_of_transfer(facts, deployment.state) if deployment.state not in _NEXT else _NEXT[deployment.state]
     return None if verb is None else Action(verb)
 

@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from ..activation import AT_ONCE, Activation
 from ..artifact import Artifact, check_artifact
 from ..budget import Budget, Verdict
 from ..errors import Reason, Rejected
@@ -62,7 +63,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     `model_file` names the ``.onnx`` in `model`; a ``.toml`` of the same stem is its card. `calibration` and `evaluation` hold the files
     of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``). The same deployment with another
-    `retry` shall be tried anew, whatever came of it before.
+    `retry` shall be tried anew, whatever came of it before. `activation` says when the new engine may take its place.
     """
 
     deployment: Name
@@ -76,6 +77,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     deadline_s: Deadline = 86400.0
     probation_s: Seconds = 60.0
     retry: Count = 0
+    activation: Activation = AT_ONCE
 
     @property
     def key(self) -> str:
