@@ -8,10 +8,11 @@ import click
 
 from .fleet_commands import cancel, release, rollback
 from .fleet_deploy import deploy, remove, report, watch
+from .fleet_inventory import audit, devices, label
 from .fleet_profile import profile
-from .fleet_report import ago, printable
+from .fleet_rollout import approve, pause, resume, retry, rollout, rollouts
 from .fleet_state import fleet_database, fleet_paths, state_option
-from .output import existing_path, json_option, print_json, print_table
+from .output import existing_path, json_option, print_json
 
 
 @click.group()
@@ -98,27 +99,8 @@ def enroll(device: str, state: Path, out: Path, host: str | None, port: int | No
     return 0
 
 
-@fleet.command()
-@state_option
-@json_option
-def devices(state: Path, as_json: bool) -> int:
-    """What the devices last said."""
-    with fleet_database(fleet_paths(state)) as database:
-        from ..controller.reports import Reports
-
-        views = Reports(database).devices()
-    if as_json:
-        print_json({"devices": views})
-        return 0
-    rows = []
-    for view in views:
-        models = view.reported.models if view.reported else {}
-        running = ", ".join(f"{name} {report.active.version}" for name, report in models.items() if report.active) or "–"
-        board = view.capabilities.board if view.capabilities else "–"
-        rows.append([view.name, "online" if view.online else "offline", ago(view.seen_s), printable(board), printable(running)])
-    print_table(["device", "state", "seen", "board", "runs"], rows)
-    return 0
-
-
-for command in (deploy, remove, watch, report, cancel, rollback, release, profile):
+COMMANDS = (
+    devices, label, deploy, rollout, rollouts, approve, pause, resume, cancel, retry, rollback, release, remove, watch, report, profile, audit,
+)  # fmt: skip
+for command in COMMANDS:
     fleet.add_command(command)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from sqlalchemy import select
 
@@ -55,7 +57,11 @@ class Reports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def devices(self) -> list[DeviceView]:
+    def devices(self, names: Sequence[str] | None = None) -> list[DeviceView]:
+        """Those that are named; None = all of them."""
+        query = select(Device).order_by(Device.name)
+        if names is not None:
+            query = query.where(Device.name.in_(names))
         with self._database.reading() as session:
             return [
                 DeviceView(
@@ -66,7 +72,7 @@ class Reports:
                     capabilities=None if row.capabilities is None else msgspec.json.decode(row.capabilities, type=Capabilities),
                     reported=None if row.reported is None else msgspec.json.decode(row.reported, type=Reported),
                 )
-                for row in session.scalars(select(Device).order_by(Device.name))
+                for row in session.scalars(query)
             ]
 
     def deployment(self, identity: str) -> DeploymentView:
