@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..core.errors import Rejected
@@ -43,15 +43,59 @@ class Orders:
         self._database = database
         self._fleet = fleet
 
-    def enroll(self, device: str, now_s: float) -> None:
+    def enroll(self, device: str, now_s: float, certificate: str = "", certificate_expires_s: float | None = None) -> None:
         """Add the device; one that is enrolled already starts anew: its state may be lost."""
         check_name(device, what="device")
         with self._database.transaction() as session:
             known = session.get(Device, device)
             if known is None:
-                session.add(Device(name=device, enrolled_s=now_s))
+                session.add(Device(name=device, enrolled_s=now_s, certificate=certificate, certificate_expires_s=certificate_expires_s))
             else:
+                known.certificate, known.certificate_expires_s = certificate, certificate_expires_s
                 known.online, known.session, known.goal_changed, known.retired_s = False, 0, True, None
+
+    def certificate(self, device: str, *, must_exist: bool = False) -> str:
+        """The serial number of the device's certificate; empty when it has none.
+
+        Raises:
+            Rejected: ``device-unknown``.
+        """
+        with self._database.reading() as session:
+            if must_exist:
+                self._existing(session, [device])
+            known = session.get(Device, device)
+            return "" if known is None else known.certificate
+
+    def certified(self, device: str, serial: str, expires_s: float) -> None:
+        """The device has a new certificate."""
+        with self._database.transaction() as session:
+            session.execute(update(Device).where(Device.name == device).values(certificate=serial, certificate_expires_s=expires_s))
+
+    def retire(self, device: str, now_s: float) -> None:
+        """The device leaves the fleet: it has no goal any more, and no order means it; its history stays.
+
+        Raises:
+            Rejected: ``device-unknown``.
+        """
+        with self._database.transaction() as session:
+            self._existing(session, [device])
+            session.execute(delete(Goal).where(Goal.device == device))
+            self._goal_changed(session, device, now_s)
+            gone = {"retired_s": now_s, "online": False, "certificate": "", "certificate_expires_s": None}
+            session.execute(update(Device).where(Device.name == device).values(**gone))
+
+    def wipe(self, device: str, now_s: float) -> int:
+        """Take every model from the device's goal; returns how many there were.
+
+        Raises:
+            Rejected: ``device-unknown``.
+        """
+        with self._database.transaction() as session:
+            self._existing(session, [device])
+            goals = list(session.scalars(select(Goal).where(Goal.device == device)))
+            for goal in goals:
+                self.set_goal(session, device, goal.model, None, now_s)
+            return len(goals)
 
     def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float) -> None:
         """Make `order` the goal for `model` on `devices` (none named: on all); whatever was the goal there is superseded.
@@ -177,7 +221,7 @@ class Orders:
 
     def sign_changed_goals(self, sign: Sign, now_s: float, limit: int = BATCH) -> list[Addressed]:
         """Sign a new ``desired`` for devices whose goal has changed or whose last one is half through its life, at most `limit` of them."""
-        due = or_(Device.goal_changed, Device.desired_expires_s < now_s + DESIRED_LIFE_S / 2)
+        due = Device.retired_s.is_(None) & or_(Device.goal_changed, Device.desired_expires_s < now_s + DESIRED_LIFE_S / 2)
         query = select(Device).where(due).order_by(Device.name).limit(limit)
         with self._database.reading() as session:
             if session.scalars(query.limit(1)).first() is None:
