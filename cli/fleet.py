@@ -10,44 +10,17 @@ from .fleet_commands import cancel, release, rollback
 from .fleet_deploy import deploy, remove, report, watch
 from .fleet_enroll import enroll, renew, retire, revoke, wipe
 from .fleet_inventory import audit, devices, label
+from .fleet_keys import keys
 from .fleet_profile import profile
 from .fleet_rollout import approve, pause, resume, retry, rollout, rollouts
 from .fleet_state import fleet_paths, state_option
 from .fleet_tokens import tokens
-from .output import existing_path, json_option, print_json
+from .output import existing_path, json_option
 
 
 @click.group()
 def fleet() -> None:
     """The fleet's controller: keys, devices, deployments."""
-
-
-@fleet.group()
-def keys() -> None:
-    """The fleet's keys."""
-
-
-@keys.command("init")
-@state_option
-@click.option("--fleet", "name", default="fleet", show_default=True, help="The fleet's name: a-z, 0-9 and -.")
-@json_option
-def keys_init(state: Path, name: str, as_json: bool) -> int:
-    """Make the keys and the trust anchor of a new fleet."""
-    import datetime as dt
-
-    from ..controller.authority import make_authority
-    from ..controller.keys import init_keys
-    from ..controller.paths import FleetPaths
-
-    paths = FleetPaths(state.resolve())
-    now = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
-    init_keys(paths, name, now)
-    make_authority(paths, name, now)
-    if as_json:
-        print_json({"fleet": name, "keys": str(paths.keys), "trust": str(paths.trust)})
-    else:
-        click.echo(f"made the keys of {name} in {paths.keys}; keep root, targets and engines away from the network")
-    return 0
 
 
 @fleet.command()
@@ -86,8 +59,8 @@ def serve(
 
 
 COMMANDS = (
-    enroll, renew, revoke, retire, wipe, devices, label, tokens, deploy, rollout, rollouts, approve, pause, resume, cancel, retry, rollback, release,
-    remove, watch, report, profile, audit,
+    keys, enroll, renew, revoke, retire, wipe, devices, label, tokens, deploy, rollout, rollouts, approve, pause, resume, cancel, retry, rollback,
+    release, remove, watch, report, profile, audit,
 )  # fmt: skip
 for command in COMMANDS:
     fleet.add_command(command)

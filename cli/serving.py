@@ -24,11 +24,12 @@ from ..controller.broker import ACL_NAME, Kind, OwnBroker, TlsListener
 from ..controller.conductor import Conductor
 from ..controller.database import Database
 from ..controller.enrollment import Address, controller_password, write_address
-from ..controller.keys import fleet_name, load_signer
+from ..controller.keys import fleet_name
 from ..controller.orders import Orders
 from ..controller.paths import FleetPaths
 from ..controller.recorder import Recorder
 from ..controller.service import Parts, Service
+from ..controller.signing import Signing
 from ..core.errors import Faulty, Rejected, Unfit
 from ..core.files import write_atomic
 from ..core.wire.link import LinkOptions, TlsFiles
@@ -126,7 +127,7 @@ def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop:
             conductor=Conductor(database, orders),
             recorder=Recorder(database),
             blobs=BlobStore(paths.blobs),
-            sign=load_signer(paths),
+            signing=Signing(paths),
             change_mark=database.change_mark,
         )
         with contextlib.closing(Service(parts, options)) as service:

@@ -219,7 +219,7 @@ class Orders:
 
     # --- for the serving process ---
 
-    def sign_changed_goals(self, sign: Sign, now_s: float, limit: int = BATCH) -> list[Addressed]:
+    def sign_changed_goals(self, sign: Sign, now_s: float, limit: int = BATCH, metadata: Sequence[str] = ()) -> list[Addressed]:
         """Sign a new ``desired`` for devices whose goal has changed or whose last one is half through its life, at most `limit` of them."""
         due = Device.retired_s.is_(None) & or_(Device.goal_changed, Device.desired_expires_s < now_s + DESIRED_LIFE_S / 2)
         query = select(Device).where(due).order_by(Device.name).limit(limit)
@@ -231,10 +231,15 @@ class Orders:
             for device in session.scalars(query):
                 device.sequence = _next(device, now_s)
                 desired = self._desired(session, device, device.sequence, now_s)
-                device.desired = encode(seal(desired, sign))
+                device.desired = encode(seal(desired, sign, metadata))
                 device.desired_expires_s, device.goal_changed, device.unsent_s = desired.expires_s, False, now_s
                 signed.append((device.name, device.desired))
         return signed
+
+    def sign_all_anew(self) -> None:
+        """Keys or trust metadata are others now: every goal has to be signed with them."""
+        with self._database.transaction() as session:
+            session.execute(update(Device).where(Device.retired_s.is_(None)).values(goal_changed=True))
 
     def handed_over(self, devices: Sequence[str]) -> None:
         """The broker has been given the last signed goals of `devices`."""

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..core.errors import EdgewrightError, Reason
-from ..core.trust import Sign
 from ..core.wire.link import Link, LinkOptions
 from ..core.wire.messages import Capabilities, Event, Message, ProfilePart, Reply, Reported, Status, Telemetry, decode
 from ..core.wire.topics import FROM_DEVICE, RETAINED, Channel, fleet_filter, parse_topic, qos_of, topic
@@ -23,6 +22,7 @@ from .conductor import Conductor
 from .in_flight import InFlight
 from .orders import Addressed, Orders
 from .recorder import Recorder
+from .signing import Signing
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Parts:
     conductor: Conductor
     recorder: Recorder
     blobs: BlobStore
-    sign: Sign
+    signing: Signing
     change_mark: Callable[[], int]
 
 
@@ -143,12 +143,16 @@ class Service:
             self._mark = None
 
     def _publish_changes(self) -> None:
+        if self._parts.signing.has_changed():
+            self._parts.orders.sign_all_anew()
+            self._mark = None
         self._publish("desired", self._parts.orders.left_unsent(time.time()))
         mark = self._parts.change_mark()
         if mark == self._mark and time.monotonic() < self._look_s:
             return
-        orders, sign, now_s = self._parts.orders, self._parts.sign, time.time()
-        goals, commands = orders.sign_changed_goals(sign, now_s), orders.sign_commands(sign, now_s)
+        orders, signing, now_s = self._parts.orders, self._parts.signing, time.time()
+        goals = orders.sign_changed_goals(signing.sign, now_s, metadata=signing.metadata)
+        commands = orders.sign_commands(signing.sign, now_s)
         # Some were found: there may be more.
         self._mark, self._look_s = mark, time.monotonic() + (0.0 if goals or commands else RENEW_POLL_S)
         self._publish("desired", goals)

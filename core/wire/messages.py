@@ -51,11 +51,32 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Envelope(Message, frozen=True, kw_only=True):
-    """Signed content: `signed` is the exact JSON text that was signed, of the type that `kind` names."""
+    """Signed content: `signed` is the exact JSON text that was signed, of the type that `kind` names.
+
+    `metadata` holds the fleet's newer trust metadata as JSON texts, root and targets, after a rotation: each is signed by itself, and looked at
+    before the content is.
+    """
 
     kind: Literal["desired", "command"]
     signed: str
     signatures: tuple[Signature, ...]
+    metadata: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
+
+
+class Approved(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the offline keys approve: these files, as a release of this model of this fleet. Releases only go up (UNIX seconds)."""
+
+    fleet: Name
+    model: Name
+    digest: Digest
+    release: Count
+
+
+class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An approval: `signed` is the exact JSON text of an `Approved`."""
+
+    signed: Annotated[str, msgspec.Meta(max_length=1024)]
+    signatures: Annotated[tuple[Signature, ...], msgspec.Meta(max_length=16)]
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
@@ -78,6 +99,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     probation_s: Seconds = 60.0
     retry: Count = 0
     activation: Activation = AT_ONCE
+    approval: Approval | None = None
 
     @property
     def key(self) -> str:
