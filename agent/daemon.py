@@ -81,6 +81,7 @@ class Daemon:
                 ask=self.session.ask,
                 changed=self._changed,
                 prepare_profile=self.profiles.prepare,
+                post=self.post,
             )
         )
         receiver = Receiver(self._verify, self._want, self._obey, lambda: self.deployer.journal.desired_digest, self._problem)

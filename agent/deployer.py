@@ -40,17 +40,20 @@ from .vitals import read_vitals
 log = logging.getLogger(__name__)
 
 SAVE_ELAPSED_S = 30.0
+PROGRESS_S = 5.0
 RETRY_S = 10.0
 LOOK_S = 5.0
 """Between two looks whether a staged engine may be activated."""
 MAX_ACTIONS = 32
 """In one go for one model: far more than the longest chain of immediate ones."""
+MAX_PROGRESS_NOTE = 128
 
 
 @dataclass(slots=True)
 class Parts:
     """What the deployer works with. `ask` sends a request for chunks and returns False when the link is down; `changed` is called after every
-    change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it.
+    change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it. `post` hands a call of
+    another thread to the loop.
     """
 
     config: AgentConfig
@@ -61,6 +64,7 @@ class Parts:
     ask: Callable[[Request], bool]
     changed: Callable[[], None]
     prepare_profile: PrepareProfile = refuse_profile
+    post: Callable[[Callable[[], None]], None] = lambda call: call()
     clock_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
 
@@ -74,11 +78,11 @@ class Deployer:
         self.runtime = ""
         self.is_link_up = False
         self.problems: dict[str, Reason] = {}
-        self.progress_notes: dict[str, tuple[float, str]] = {}
         self.idleness = Idleness(lambda: read_vitals(parts.config.state), parts.monotonic_s)
         self._busy: dict[str, Job[Any]] = {}
         self._watch: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
+        self._progress_told_s = -PROGRESS_S
         self._counted_s = self._saved_s = parts.monotonic_s()
         limits = parts.config.limits
         self.downloads = Downloads(
@@ -245,7 +249,7 @@ class Deployer:
         def release_then(call: Callable[[Any], None]) -> Callable[[Any], None]:
             def released(value: Any) -> None:
                 self._busy.pop(name, None)
-                self.progress_notes.pop(name, None)
+                self._progress_told_s = -PROGRESS_S
                 with self.guarded(name):
                     call(value)
                 self.advance()
@@ -263,7 +267,7 @@ class Deployer:
             Unfit: the journal could not be written; nothing has changed.
         """
         record, old = self.journal.models[name], self.deployment(name)
-        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, **changes)
+        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, progress=None, progress_note="", **changes)
         others: dict[str, object] = {}
         if not is_under_way(new.state) and record.wanted is not None and record.wanted.key == new.order.key:
             others["settled"] = new.order.key
@@ -278,6 +282,17 @@ class Deployer:
             self.downloads.stop(name)
             upkeep.after_end(self, name)  # before it is told: who hears of the end finds nothing left over
         self._tell()
+
+    def building(self, name: str, share: float, note: str) -> None:
+        """A build is under way. Written down with the elapsed times, and the fleet hears of it every `PROGRESS_S`."""
+        record = self.journal.models.get(name)
+        if record is None or record.deployment is None or record.deployment.state != "OPTIMIZING":
+            return  # what it belonged to has ended meanwhile
+        record.deployment.progress, record.deployment.progress_note = share, note[:MAX_PROGRESS_NOTE]
+        now_s = self.parts.monotonic_s()
+        if now_s >= self._progress_told_s + PROGRESS_S:
+            self._progress_told_s = now_s
+            self.parts.changed()
 
     def record(self, name: str, deployment: DeploymentRecord, **others: object) -> None:
         """Make `deployment` the model's, and other fields of its record with it; the fleet hears of it.

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import Rejected
 from .graph import Graph, attribute, clip_bounds
 
 SAME_RANGE = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Pad"})
@@ -97,6 +98,12 @@ def plan_for_onnxruntime(graph: Graph, keep_float: frozenset[str] = frozenset())
     joined = _joining_nodes(graph, layers, keep_float)
     tensors = _tensors(graph, layers, joined)
     return Plan(tuple(layers.values()), frozenset(joined), tensors, _ranges(graph, joined, set(tensors)), tuple(skipped))
+
+
+def nothing_to_quantise(plan: Plan, name: str) -> Rejected:
+    """What to raise when `plan` of the model `name` has no layer."""
+    reasons = "; ".join(sorted({entry.reason for entry in plan.skipped})) or "it has no Conv, Gemm or MatMul"
+    return Rejected("nothing-to-quantise", f"no layer of {name} can be quantised: {reasons}", "Deploy it with recipe = none")
 
 
 def _refusal(graph: Graph, node: Any) -> str | None:

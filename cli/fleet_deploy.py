@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .fleet_order import name_of, order_of, order_options
-from .fleet_report import print_report, printable
+from .fleet_report import build_line, print_report, printable
 from .fleet_state import devices_option, fleet_database, fleet_paths, state_option
 from .output import existing_path, json_option, print_json
 
@@ -74,6 +74,7 @@ def watch(deployment: str, state: Path, timeout_s: float, as_json: bool) -> int:
 
         reports = Reports(database)
         identity, seen = reports.deployment(deployment).deployment, 0
+        told: dict[str, str] = {}
         while True:
             for number_seen, event in reports.events(identity, seen):
                 seen = max(seen, number_seen)
@@ -81,6 +82,11 @@ def watch(deployment: str, state: Path, timeout_s: float, as_json: bool) -> int:
                 line = f"{time.strftime('%H:%M:%S', time.localtime(event.time_s))}  {event.device}  {event.state}{why}"
                 click.echo(printable(line), err=as_json)
             view = reports.deployment(identity)
+            for target in view.devices:
+                line = build_line(target)
+                if line and told.get(target.device) != line:
+                    told[target.device] = line
+                    click.echo(printable(f"{time.strftime('%H:%M:%S')}  {target.device}  {target.state}{line}"), err=as_json)
             is_late = deadline is not None and time.monotonic() > deadline
             if all(target.is_over for target in view.devices) or is_late:
                 break

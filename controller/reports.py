@@ -10,7 +10,7 @@ from sqlalchemy import select
 from ..core.errors import Reason, Rejected
 from ..core.nearest import nearest_hint
 from ..core.profile import ProfileReport, decode_report
-from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, Reply, Reported
+from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, ModelReport, Reply, Reported
 from .database import Database
 from .tables import CommandRow, Deployment, Device, EventRow, ProfilePartRow, Target
 
@@ -27,7 +27,7 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetView(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment on one device; `state` is None until the device has said something."""
+    """One deployment on one device; `state` is None until the device has said something. `progress` is what it last told of a build under way."""
 
     device: str
     state: str | None
@@ -35,6 +35,8 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     updated_s: float | None
     reason: Reason | None
     measurement: Measurement | None
+    progress: float | None = None
+    progress_note: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -89,13 +91,15 @@ class Reports:
             if row is None:
                 hint = nearest_hint(identity, known) if known else "Nothing was deployed yet"
                 raise Rejected("deployment-unknown", f"there is no deployment {identity!r}", hint)
-            targets = session.scalars(select(Target).where(Target.deployment == identity).order_by(Target.device))
+            targets = list(session.scalars(select(Target).where(Target.deployment == identity).order_by(Target.device)))
+            building = [target.device for target in targets if target.state == "OPTIMIZING"]
+            said = {device.name: device.reported for device in session.scalars(select(Device).where(Device.name.in_(building)))}
             return DeploymentView(
                 deployment=row.id,
                 model=row.model,
                 version=row.version,
                 created_s=row.created_s,
-                devices=tuple(_target(target) for target in targets),
+                devices=tuple(_target(target, _build_of(row, said.get(target.device))) for target in targets),
             )
 
     def events(self, deployment: str | None = None, after: int = 0) -> list[tuple[int, Event]]:
@@ -125,7 +129,13 @@ class Reports:
         return decode_report(b"".join(row.data for row in rows))
 
 
-def _target(row: Target) -> TargetView:
+def _build_of(deployment: Deployment, reported: bytes | None) -> ModelReport | None:
+    """What a device's last report says of the build of `deployment`."""
+    report = None if reported is None else msgspec.json.decode(reported, type=Reported).models.get(deployment.model)
+    return report if report is not None and report.deployment == deployment.id else None
+
+
+def _target(row: Target, build: ModelReport | None) -> TargetView:
     return TargetView(
         device=row.device,
         state=row.state,
@@ -133,4 +143,6 @@ def _target(row: Target) -> TargetView:
         updated_s=row.updated_s,
         reason=None if row.reason is None else msgspec.json.decode(row.reason, type=Reason),
         measurement=None if row.measurement is None else msgspec.json.decode(row.measurement, type=Measurement),
+        progress=build.progress if build is not None else None,
+        progress_note=build.progress_note if build is not None else "",
     )

@@ -210,7 +210,7 @@ class SlotReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One model of the device: its slots and its latest deployment."""
+    """One model of the device: its slots and its latest deployment. `progress` of its build, and what it does now, while there is one."""
 
     active: SlotReport | None
     previous: SlotReport | None
@@ -223,6 +223,8 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     measurement: Measurement | None = None
     bytes_done: Count = 0
     bytes_total: Count = 0
+    progress: Share | None = None
+    progress_note: Identity = ""
 
 
 class Reported(Message, frozen=True, kw_only=True):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.collection import collection_paused
 from ...core.errors import Rejected
 from ...core.tensors import TensorSpec
 from ..model import read_model
 from .binding import Binding
-from .collection import collection_paused
 from .errors import ParserComplaint, device_error, parser_error
 
 

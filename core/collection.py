@@ -1,8 +1,4 @@
-"""Python's cyclic garbage collector, held back around TensorRT's calls.
-
-TensorRT calls the logger and the monitor while it holds a lock of the whole process. A collection that starts there may free an older builder,
-network or engine that an exception's traceback kept alive; their destructors take the same lock, and the process waits for itself for ever.
-"""
+"""Python's cyclic garbage collector, held back for a while."""
 
 from __future__ import annotations
 
