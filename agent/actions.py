@@ -185,7 +185,7 @@ def _remove(deployer: Deployer, name: str, _action: Action) -> bool:
     """The model leaves this device. A crash in between leaves a model that is not wanted: it is removed again."""
     deployer.slots(name).remove()
     deployer.ledger.remove_model(name)
-    upkeep.after_removal(deployer)
+    upkeep.collect(deployer)
     deployer.parts.changed()
     return True
 

@@ -21,7 +21,9 @@ Ended = Callable[[str, "Reason | None"], None]
 
 
 class Downloads:
-    """Owned by the daemon's loop. `ended` is told once per transfer: the model's name, and a reason when it failed."""
+    """Owned by the daemon's loop. `ended` is told once per transfer: the model's name, and a reason when it failed. `given_up` is called when the disk is
+    done with a blob that nobody waits for any more: it may be garbage now.
+    """
 
     def __init__(
         self,
@@ -29,6 +31,7 @@ class Downloads:
         lanes: Lanes,
         ask: Callable[[Request], bool],
         ended: Ended,
+        given_up: Callable[[], None],
         window: int,
         chunk_timeout_s: float,
         monotonic_s: Callable[[], float] = time.monotonic,
@@ -37,6 +40,7 @@ class Downloads:
         self._lanes = lanes
         self._ask = ask
         self._ended = ended
+        self._given_up = given_up
         self._window = window
         self._chunk_timeout_s = chunk_timeout_s
         self._monotonic_s = monotonic_s
@@ -139,18 +143,23 @@ class Downloads:
         def over(result: object) -> None:
             self._at_disk = ""
             done(result)
-            self.pump()
+            self._go_on(transfer)
 
         def failed(reason: Reason) -> None:
             self._at_disk = ""
             if transfer is self._transfer:
                 self._end(reason)
             else:
-                self.pump()
+                self._go_on(transfer)
 
         job.done, job.failed = over, failed
         self._at_disk = blob.digest
         self._lanes.submit("short", job)
+
+    def _go_on(self, transfer: Transfer) -> None:
+        if transfer is not self._transfer:
+            self._given_up()
+        self.pump()
 
     def _end(self, reason: Reason | None) -> None:
         model, transfer = self._model, self._transfer

@@ -40,7 +40,8 @@ def after_end(deployer: Deployer, name: str) -> None:
     _tidy(deployer, [name])
 
 
-def after_removal(deployer: Deployer) -> None:
+def collect(deployer: Deployer) -> None:
+    """Something is garbage that was needed a moment ago."""
     _tidy(deployer, [])
 
 

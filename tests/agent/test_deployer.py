@@ -725,3 +725,13 @@ def test_slots_that_cannot_be_read_keep_no_device_from_starting(device: Any) -> 
     device.settle()
 
     assert device.deployer.problems == {}
+
+
+def test_a_cancel_while_a_chunk_list_is_finished_leaves_no_blob(device: Any) -> None:
+    device.want(device.order("d1", size=200_000))
+    while not any(name.startswith("finish") for name in device.lanes.names()):
+        assert device.step()
+    requests.cancel(device.deployer, "d1", "the owner")
+    device.settle()
+
+    assert (device.state_of(), list((device.state / "blobs").iterdir())) == ("CANCELED", [])

@@ -25,12 +25,16 @@ class Rig:
         self.link = True
         self.requests: deque[Request] = deque()
         self.ends: list[tuple[str, Reason | None]] = []
-        self.downloads = Downloads(self.store, self.lanes, self._ask, lambda *end: self.ends.append(end), 8, 1.0, self.clock.monotonic_s)
+        self.given_up = 0
+        self.downloads = Downloads(self.store, self.lanes, self._ask, lambda *end: self.ends.append(end), self._give_up, 8, 1.0, self.clock.monotonic_s)
 
     def _ask(self, request: Request) -> bool:
         if self.link:
             self.requests.append(request)
         return self.link
+
+    def _give_up(self) -> None:
+        self.given_up += 1
 
     def order(self, *contents: bytes, name: str = "d1") -> Order:
         files = {f"file{number}.onnx": self.source.add(data) for number, data in enumerate(contents)}
@@ -207,3 +211,13 @@ def test_a_new_transfer_waits_until_the_lane_lets_go_of_the_last_one_s_blob(rig:
 
     assert (rig.ends, rig.downloads.at_disk) == ([("second", None)], "")
     assert rig.store.has(Blob(digest, CHUNK_BYTES - 3))
+
+
+def test_a_blob_that_was_finished_for_nobody_is_told_to_be_garbage(rig: Rig) -> None:
+    rig.downloads.start("m", rig.order(content(1)))
+    while not any(name.startswith("finish") for name in rig.lanes.names()):
+        assert rig.step()
+    rig.downloads.stop("m")
+    rig.settle()
+
+    assert (rig.given_up, rig.downloads.at_disk, rig.ends) == (1, "", [])
