@@ -31,10 +31,14 @@ from .profiles import PrepareProfile, refuse_profile
 from .slots import ModelSlots
 from .steps import Steps
 from .store import Store
+from .vitals import written_bytes
+from .wear import Wear
 
 log = logging.getLogger(__name__)
 
 SAVE_ELAPSED_S = 30.0
+START_S = 10.0
+"""What a start costs of a deployment's deadline: time that nobody counted. A deployment that kills its agent comes to an end all the same."""
 RETRY_S = 10.0
 MAX_ACTIONS = 32
 """In one go for one model: far more than the longest chain of immediate ones."""
@@ -43,7 +47,8 @@ MAX_ACTIONS = 32
 @dataclass(slots=True)
 class Parts:
     """What the deployer works with. `ask` sends a request for chunks and returns False when the link is down; `changed` is called after every
-    change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it.
+    change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it. `written_bytes` counts
+    what this process and its children have written so far.
     """
 
     config: AgentConfig
@@ -56,6 +61,7 @@ class Parts:
     prepare_profile: PrepareProfile = refuse_profile
     clock_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
+    written_bytes: Callable[[], int | None] = written_bytes
 
 
 class Deployer:
@@ -71,6 +77,7 @@ class Deployer:
         self._busy: dict[str, Job[Any]] = {}
         self._watch: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
+        self._wear = Wear(parts.written_bytes)
         self._counted_s = self._saved_s = parts.monotonic_s()
         limits = parts.config.limits
         self.downloads = Downloads(
@@ -214,10 +221,21 @@ class Deployer:
                     current.probation_s += passed_s
         if is_working and now_s - self._saved_s > SAVE_ELAPSED_S:
             self._saved_s = now_s
-            try:
-                self.ledger.save()
-            except (EdgewrightError, OSError) as error:
-                log.warning("Elapsed times could not be saved: %s", error)
+            self._save()
+
+    def charge_start(self) -> None:
+        """This process begins: what is under way has waited for it."""
+        waited = [record.deployment for record in self.journal.models.values() if record.deployment is not None and is_open(record.deployment.state)]
+        for current in waited:
+            current.elapsed_s += START_S
+        if waited:
+            self._save()
+
+    def _save(self) -> None:
+        try:
+            self.ledger.save()
+        except (EdgewrightError, OSError) as error:
+            log.warning("Elapsed times could not be saved: %s", error)
 
     # --- what actions are made of ---
 
@@ -246,7 +264,8 @@ class Deployer:
             Unfit: the journal could not be written; nothing has changed.
         """
         record, old = self.journal.models[name], self.deployment(name)
-        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, **changes)
+        changes |= {"state": after(old.state, happening), "reason": reason, "written_bytes": self._wear.of(name, old)}
+        new = msgspec.structs.replace(old, **changes)
         others: dict[str, object] = {}
         if not is_open(new.state) and record.wanted is not None and record.wanted.deployment == new.order.deployment:
             others["settled"] = new.order.deployment
@@ -266,6 +285,7 @@ class Deployer:
         Raises:
             Unfit: as `happen`.
         """
+        self._wear.of(name, deployment)
         self.ledger.commit_deployment(name, deployment, **others)
         self._tell()
 

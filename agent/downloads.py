@@ -21,8 +21,8 @@ Ended = Callable[[str, "Reason | None"], None]
 
 
 class Downloads:
-    """Owned by the daemon's loop. `ended` is told once per transfer: the model's name, and a reason when it failed. `given_up` is called when the disk is
-    done with a blob that nobody waits for any more: it may be garbage now.
+    """Owned by the daemon's loop. `ended` is told once per transfer: the model's name, and a reason when it failed. `given_up` is called when the
+    disk is done with a blob that nobody waits for any more: it may be garbage now.
     """
 
     def __init__(

@@ -48,6 +48,7 @@ def report_of_model(deployer: Deployer, name: str) -> ModelReport:
         measurement=current.measurement if current else None,
         bytes_done=done,
         bytes_total=total,
+        written_bytes=current.written_bytes if current else None,
     )
 
 

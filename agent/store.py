@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.artifact import Artifact, Blob, chunk_hashes
 from ..core.digest import digest_of_file
 from ..core.errors import Rejected, Unfit
-from ..core.files import disk_errors, move_durably, remove_leftovers
+from ..core.files import disk_errors, make_folder, move_durably, remove_leftovers
 from ..core.wire.frames import CHUNK_BYTES, chunk_count, chunk_size_bytes
 
 MAP_SUFFIX = ".map"
@@ -28,7 +28,7 @@ class Store:
         self._blobs = state / "blobs"
         self._partial = state / "partial"
         for folder in (self._blobs, self._partial):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             remove_leftovers(folder)
 
     def path(self, digest: str) -> Path:

@@ -32,6 +32,7 @@ def after_start(deployer: Deployer) -> None:
             deployer.slots(name).repair()
         except (EdgewrightError, OSError) as error:
             log.warning("The slots of %s could not be repaired: %s", name, error)
+    deployer.charge_start()
     _tidy(deployer, names)
 
 

@@ -220,10 +220,15 @@ class Ground:
         return self.statuses[pid]
 
     def last_words(self) -> str:
+        """What the agent and those who hear it say, for a report of what went wrong."""
+        status = self.ask("status") or {}
+        waiting = {key: status.get(key) for key in ("connected", "events_waiting", "problems")}
+        told = {name: self.states(name)[-1:] for name in sorted({event.deployment for event in self.events.values()})}
         try:
-            return " | ".join((self.device / "log").read_text("utf-8", "replace").splitlines()[-8:])
+            log = " | ".join((self.device / "log").read_text("utf-8", "replace").splitlines()[-4:])
         except OSError:
-            return "it said nothing"
+            log = "no log"
+        return f"{waiting}, jobs {self.ask('jobs')}, told {told}; {log}"
 
     def passed(self) -> list[list[str]]:
         """The points of each life, in order."""

@@ -40,7 +40,12 @@ def order(ground: Ground, deployment: str, version: str = "good", **fields: obje
         small_model(path, seed=sum(deployment.encode()), size=MODEL_SIZE)
     model = pack_model(ground.blobs, path)
     return Order(
-        deployment=deployment, version=version, model=model, model_file=MODEL_NAME, recipe="none", **({"probation_s": 0.05} | fields)  # type: ignore[arg-type]
+        deployment=deployment,
+        version=version,
+        model=model,
+        model_file=MODEL_NAME,
+        recipe="none",
+        **({"probation_s": 0.05} | fields),  # type: ignore[arg-type]
     )
 
 

@@ -192,6 +192,7 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     measurement: Measurement | None = None
     bytes_done: Count = 0
     bytes_total: Count = 0
+    written_bytes: Count | None = None
 
 
 class Reported(Message, frozen=True, kw_only=True):
@@ -207,7 +208,10 @@ class Reported(Message, frozen=True, kw_only=True):
 
 
 class Telemetry(Message, frozen=True, kw_only=True):
-    """Periodic health. None = this board does not say."""
+    """Periodic health. None = this board does not say.
+
+    `written_mb` is what the agent and its workers had written to disks, `sent_mb` and `received_mb` its traffic, since the agent's start.
+    """
 
     fleet: Name
     device: Name
@@ -219,6 +223,9 @@ class Telemetry(Message, frozen=True, kw_only=True):
     temperature_c: float | None = None
     power_mw: float | None = None
     power_reason: str | None = None
+    written_mb: float | None = None
+    sent_mb: float | None = None
+    received_mb: float | None = None
 
 
 class Get(Message, frozen=True, kw_only=True):

@@ -26,7 +26,9 @@ class Rig:
         self.requests: deque[Request] = deque()
         self.ends: list[tuple[str, Reason | None]] = []
         self.given_up = 0
-        self.downloads = Downloads(self.store, self.lanes, self._ask, lambda *end: self.ends.append(end), self._give_up, 8, 1.0, self.clock.monotonic_s)
+        self.downloads = Downloads(
+            self.store, self.lanes, self._ask, lambda *end: self.ends.append(end), self._give_up, 8, 1.0, self.clock.monotonic_s
+        )
 
     def _ask(self, request: Request) -> bool:
         if self.link:
