@@ -86,6 +86,7 @@ class Deployer:
             parts.ask,
             lambda name, reason: download_ended(self, name, reason),
             given_up=lambda: upkeep.collect(self),
+            rebuild=parts.steps.rebuild,
             window=limits.window,
             chunk_timeout_s=limits.chunk_timeout_s,
             monotonic_s=parts.monotonic_s,

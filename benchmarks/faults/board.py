@@ -42,7 +42,6 @@ def _import_the_agent() -> None:
     import edgewright.agent.control
     import edgewright.agent.daemon
     import edgewright.engines.manifest  # noqa: F401
-
     import points  # noqa: F401
 
 
@@ -59,7 +58,6 @@ def _start(wanted: dict[str, Any]) -> int:
 
 def _live(wanted: dict[str, Any]) -> int:
     from edgewright.agent.__main__ import main as run_agent
-
     from points import Points
 
     signal.set_wakeup_fd(-1)

@@ -26,10 +26,10 @@ from edgewright.controller.chunks import ChunkServer
 from edgewright.controller.passwords import set_password
 from edgewright.controller.paths import FleetPaths
 from edgewright.core.errors import EdgewrightError
+from edgewright.core.trust import seal
 from edgewright.core.wire.frames import decode_frame
 from edgewright.core.wire.link import Link, LinkOptions
 from edgewright.core.wire.messages import Command, Desired, Event, Order, Reply, decode, encode
-from edgewright.core.trust import seal
 from edgewright.core.wire.topics import topic
 
 from .engines import KEYS, WORKER, prepare_engines
@@ -48,8 +48,7 @@ host = "127.0.0.1"
 port = {port}
 username = "{device}"
 password_file = "password"
-reconnect_min_s = 0.05
-reconnect_max_s = 0.2
+{broker}
 [paths]
 state = "state"
 socket = "agent.sock"
@@ -62,11 +61,13 @@ interval_s = 0
 {extra}
 """
 
+QUICK = "reconnect_min_s = 0.05\nreconnect_max_s = 0.2"
+
 
 class Ground:
-    """A context manager. `folder` should be on a tmpfs: what a killed process has written stays, whatever is synced."""
+    """A context manager. `port` is where its device looks for the broker; `broker` more lines of that section. `folder` should be on a tmpfs: what a killed process has written stays, whatever is synced."""
 
-    def __init__(self, folder: Path, device_port: Callable[[int], int] = lambda port: port, chunk_timeout_s: float = 1.0) -> None:
+    def __init__(self, folder: Path, broker: str = QUICK, chunk_timeout_s: float = 1.0) -> None:
         self.folder = folder
         self.device = folder / "device"
         self.state = self.device / "state"
@@ -79,7 +80,7 @@ class Ground:
             set_password(paths.passwords, user, PASSWORD)
         self.broker = OwnBroker(paths, FLEET)
         self.blobs = BlobStore(paths.blobs)
-        self._device_port = device_port
+        self._broker = broker
         self._chunk_timeout_s = chunk_timeout_s
         self._changed = threading.Condition()
         self._sequence = 0
@@ -93,12 +94,13 @@ class Ground:
         self.served: Counter[tuple[str, int]] = Counter()
         self.is_holding = False
         self.held_digest = ""
+        self.wanted: tuple[Order, ...] = ()
         self.lives: list[int] = []
         self.statuses: dict[int, int] = {}
 
     def __enter__(self) -> Ground:  # noqa: PYI034 - Self is not in Python 3.10's typing
         self.broker.start()
-        self._port = self._device_port(self.broker.port)
+        self.port = self.broker.port
         options = LinkOptions(
             host="127.0.0.1",
             port=self.broker.port,
@@ -152,7 +154,7 @@ class Ground:
             for key in KEYS:
                 shutil.copy2(self.engines / "identity" / key, self.state / key)
         (self.device / "password").write_text(PASSWORD, "utf-8")
-        config = CONFIG.format(fleet=FLEET, device=DEVICE, port=self._port, extra=extra, chunk_timeout_s=self._chunk_timeout_s)
+        config = CONFIG.format(fleet=FLEET, device=DEVICE, port=self.port, broker=self._broker, extra=extra, chunk_timeout_s=self._chunk_timeout_s)
         (self.device / "agent.toml").write_text(config, "utf-8")
 
     def start(self, target: str | None = None) -> None:
@@ -247,8 +249,20 @@ class Ground:
 
     # --- the fleet's side ---
 
+    @property
+    def is_up(self) -> bool:
+        return self._link.is_connected
+
+    def say(self, name: str, payload: bytes, *, retain: bool = False) -> None:
+        self._link.publish(name, payload, qos=1, retain=retain)
+
+    def want_again(self) -> None:
+        """The goal, newly signed: a controller's announcement after a connect."""
+        self.want(*self.wanted)
+
     def want(self, *orders: Order) -> None:
         """The whole goal, retained."""
+        self.wanted = orders
         self._sequence += 1
         models = {MODEL: order for order in orders}
         now_s = time.time()

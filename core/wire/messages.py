@@ -12,7 +12,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
-from ..artifact import Artifact, check_artifact
+from ..artifact import Artifact, Shortcut, check_artifact, check_shortcuts
 from ..budget import Budget, Verdict
 from ..errors import Reason, Rejected
 from ..measurement import Candidate
@@ -61,7 +61,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """One deployment as the controller orders it: one model version for this device.
 
     `model_file` names the ``.onnx`` in `model`; a ``.toml`` of the same stem is its card. `calibration` and `evaluation` hold the files
-    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``).
+    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``). `shortcuts` are shorter ways to the
+    model's files, by their digests.
     """
 
     deployment: Name
@@ -74,6 +75,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     budget: Budget = Budget()
     deadline_s: Deadline = 86400.0
     probation_s: Seconds = 60.0
+    shortcuts: dict[str, Shortcut] = {}
 
 
 class Desired(Message, frozen=True, kw_only=True):
@@ -312,6 +314,7 @@ def check_desired(desired: Desired) -> Desired:
         for artifact in (order.model, order.calibration, order.evaluation):
             if artifact is not None:
                 check_artifact(artifact)
+        check_shortcuts(order.shortcuts)
         if order.model_file not in order.model.files:
             raise Rejected("message-malformed", f"the model file {order.model_file!r} is not in its artifact", "Name a listed file")
     return desired
