@@ -8,6 +8,7 @@ is hashed: `rebuild` fills files by other ways.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
@@ -18,6 +19,8 @@ from ..core.digest import digest_of_file
 from ..core.errors import Rejected, Unfit
 from ..core.files import disk_errors, make_folder, move_durably, remove_leftovers
 from ..core.wire.frames import CHUNK_BYTES, chunk_count, chunk_size_bytes
+
+log = logging.getLogger(__name__)
 
 MAP_SUFFIX = ".map"
 
@@ -197,10 +200,13 @@ class PartialBlob:
         raise Rejected("digest-mismatch", message, "Build the deployment again with edgewright fleet deploy")
 
     def discard(self) -> None:
-        """Close and delete it: its bytes are worth nothing, or their space is needed."""
+        """Close and delete it: its bytes are worth nothing, or their space is needed. On a disk that deletes nothing they are garbage."""
         self.close()
-        self._path.unlink(missing_ok=True)
-        self._map_path.unlink(missing_ok=True)
+        for path in (self._path, self._map_path):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s could not be deleted: %s", path.name, error)
 
     def close(self) -> None:
         for descriptor in (self._file, self._map):
