@@ -35,12 +35,15 @@ from .profiles import PrepareProfile, refuse_profile
 from .slots import ModelSlots
 from .steps import Steps
 from .store import Store
-from .vitals import read_vitals
+from .vitals import read_vitals, written_bytes
+from .wear import Wear
 
 log = logging.getLogger(__name__)
 
 SAVE_ELAPSED_S = 30.0
 PROGRESS_S = 5.0
+START_S = 10.0
+"""What a start costs of a deployment's deadline: time that nobody counted. A deployment that kills its agent comes to an end all the same."""
 RETRY_S = 10.0
 LOOK_S = 5.0
 """Between two looks whether a staged engine may be activated."""
@@ -53,7 +56,7 @@ MAX_PROGRESS_NOTE = 128
 class Parts:
     """What the deployer works with. `ask` sends a request for chunks and returns False when the link is down; `changed` is called after every
     change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it. `post` hands a call of
-    another thread to the loop.
+    another thread to the loop. `written_bytes` counts what this process and its children have written so far.
     """
 
     config: AgentConfig
@@ -67,6 +70,7 @@ class Parts:
     post: Callable[[Callable[[], None]], None] = lambda call: call()
     clock_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
+    written_bytes: Callable[[], int | None] = written_bytes
 
 
 class Deployer:
@@ -83,6 +87,7 @@ class Deployer:
         self._watch: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
         self._progress_told_s = -PROGRESS_S
+        self._wear = Wear(parts.written_bytes)
         self._counted_s = self._saved_s = parts.monotonic_s()
         limits = parts.config.limits
         self.downloads = Downloads(
@@ -90,6 +95,8 @@ class Deployer:
             parts.lanes,
             parts.ask,
             lambda name, reason: download_ended(self, name, reason),
+            given_up=lambda: upkeep.collect(self),
+            rebuild=parts.steps.rebuild,
             window=limits.window,
             chunk_timeout_s=limits.chunk_timeout_s,
             monotonic_s=parts.monotonic_s,
@@ -235,10 +242,21 @@ class Deployer:
                     current.probation_s += passed_s
         if is_working and now_s - self._saved_s > SAVE_ELAPSED_S:
             self._saved_s = now_s
-            try:
-                self.ledger.save()
-            except (EdgewrightError, OSError) as error:
-                log.warning("Elapsed times could not be saved: %s", error)
+            self._save()
+
+    def charge_start(self) -> None:
+        """This process begins: what is under way has waited for it."""
+        waited = [record.deployment for record in self.journal.models.values() if record.deployment is not None and is_open(record.deployment.state)]
+        for current in waited:
+            current.elapsed_s += START_S
+        if waited:
+            self._save()
+
+    def _save(self) -> None:
+        try:
+            self.ledger.save()
+        except (EdgewrightError, OSError) as error:
+            log.warning("Elapsed times could not be saved: %s", error)
 
     # --- what actions are made of ---
 
@@ -267,7 +285,8 @@ class Deployer:
             Unfit: the journal could not be written; nothing has changed.
         """
         record, old = self.journal.models[name], self.deployment(name)
-        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, progress=None, progress_note="", **changes)
+        changes |= {"state": after(old.state, happening), "reason": reason, "written_bytes": self._wear.of(name, old)}
+        new = msgspec.structs.replace(old, progress=None, progress_note="", **changes)
         others: dict[str, object] = {}
         if not is_under_way(new.state) and record.wanted is not None and record.wanted.key == new.order.key:
             others["settled"] = new.order.key
@@ -300,6 +319,7 @@ class Deployer:
         Raises:
             Unfit: as `happen`.
         """
+        self._wear.of(name, deployment)
         self.ledger.commit_deployment(name, deployment, **others)
         self._tell()
 
