@@ -208,4 +208,5 @@ ACTIONS: dict[Verb, Callable[[Deployer, str, Action], bool]] = {
     "watch": activation.watch,
     "undo": activation.undo,
     "fall_back": activation.fall_back,
+    "return": activation.go_back,
 }

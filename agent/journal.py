@@ -56,9 +56,10 @@ class DeploymentRecord(msgspec.Struct, kw_only=True):
 class ModelRecord(msgspec.Struct, kw_only=True):
     """One model.
 
-    `wanted` is the order that is wanted now (None = remove it), `settled` the last wanted deployment that came to its end here, and
+    `wanted` is the order that is wanted now (None = remove it), `settled` the key of the last wanted one that came to its end here, and
     `deployment` the one that was started last. `proven` succeeded last, with the number and the runtime of its latest attempt: its engine may
-    have to be built again. `leaving` is the engine folder that a roll-back of the owner takes out; empty when none is under way.
+    have to be built again. `former` succeeded before it, and may still stand in the previous slot. `leaving` is the engine folder that a roll-back
+    takes out; empty when none is under way.
     """
 
     wanted: Order | None = None
@@ -67,6 +68,7 @@ class ModelRecord(msgspec.Struct, kw_only=True):
     leaving: str = ""
     deployment: DeploymentRecord | None = None
     proven: DeploymentRecord | None = None
+    former: DeploymentRecord | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):

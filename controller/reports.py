@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
-from sqlalchemy import ColumnElement, Integer, literal_column, select
+from sqlalchemy import select
 
 from ..core.errors import Reason, Rejected
 from ..core.nearest import nearest_hint
@@ -57,7 +59,11 @@ class Reports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def devices(self) -> list[DeviceView]:
+    def devices(self, names: Sequence[str] | None = None) -> list[DeviceView]:
+        """Those that are named; None = all of them."""
+        query = select(Device).order_by(Device.name)
+        if names is not None:
+            query = query.where(Device.name.in_(names))
         with self._database.reading() as session:
             return [
                 DeviceView(
@@ -68,7 +74,7 @@ class Reports:
                     capabilities=None if row.capabilities is None else msgspec.json.decode(row.capabilities, type=Capabilities),
                     reported=None if row.reported is None else msgspec.json.decode(row.reported, type=Reported),
                 )
-                for row in session.scalars(select(Device).order_by(Device.name))
+                for row in session.scalars(query)
             ]
 
     def deployment(self, identity: str) -> DeploymentView:
@@ -98,8 +104,7 @@ class Reports:
 
     def events(self, deployment: str | None = None, after: int = 0) -> list[tuple[int, Event]]:
         """Events with row numbers above `after`, as they came in."""
-        row_number: ColumnElement[int] = literal_column("events.rowid", Integer)
-        query = select(row_number, EventRow.body).where(row_number > after).order_by(row_number)
+        query = select(EventRow.id, EventRow.body).where(EventRow.id > after).order_by(EventRow.id)
         if deployment is not None:
             query = query.where(EventRow.deployment == deployment)
         with self._database.reading() as session:

@@ -60,7 +60,7 @@ def say(database: Database) -> Callable[..., None]:
             time_s=NOW_S,
             **fields,
         )
-        recorder.event(event, NOW_S)
+        recorder.record(event, NOW_S)
 
     return say
 

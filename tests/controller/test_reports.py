@@ -45,10 +45,10 @@ def test_a_deployment_that_nobody_knows_is_refused_with_the_nearest(orders: Orde
 
 
 def test_events_are_read_on_from_where_one_has_stopped(recorder: Recorder, reports: Reports, event: Callable[..., Event]) -> None:
-    recorder.event(event("OFFERED"), NOW_S)
-    recorder.event(event("OFFERED", deployment="d-2"), NOW_S)
+    recorder.record(event("OFFERED"), NOW_S)
+    recorder.record(event("OFFERED", deployment="d-2"), NOW_S)
     first = reports.events("d-1")
-    recorder.event(event("ACCEPTED"), NOW_S)
+    recorder.record(event("ACCEPTED"), NOW_S)
 
     assert [entry.state for _, entry in first] == ["OFFERED"]
     assert [entry.state for _, entry in reports.events("d-1", first[-1][0])] == ["ACCEPTED"]
@@ -83,12 +83,12 @@ def test_a_build_under_way_is_shown_with_its_progress(
     expected: object,
 ) -> None:
     orders.deploy("m", order(), ["board-1"], NOW_S)
-    recorder.event(event(state), NOW_S)
+    recorder.record(event(state), NOW_S)
     slots = {"active": None, "previous": None, "trial": None}
     if reported is not None:
         report = ModelReport(**slots, deployment=reported, state="OPTIMIZING", attempt=1, progress=0.5, progress_note="building int8")
         message = Reported(fleet="fleet", device="board-1", session=1, desired_sequence=1, time_s=NOW_S, models={"m": report})
-        recorder.reported(message, NOW_S)
+        recorder.record(message, NOW_S)
     (target,) = reports.deployment("d-1").devices
 
     assert (target.progress, target.progress_note) == expected
