@@ -44,7 +44,7 @@ def run_calibration(
 ) -> Calibration:
     """Calibrate into the existing, empty folder `out`, or copy there what an earlier run has found."""
     method: MethodName = request.method  # type: ignore[assignment] # an unknown name is refused by calibrate itself
-    options = CalibrationOptions(method=method, repair=request.repair)
+    options = CalibrationOptions(method=method, repair=request.repair and not request.quick)
     key = "" if cache is None else _key(request, subject, options)
     if cache is not None and (found := _take(cache, key, out)) is not None:
         progress(1.0, "calibrated before")
