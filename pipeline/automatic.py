@@ -78,7 +78,7 @@ class Found:
         return replace(self.report, points=points, predicted_within=share_within(points), plot=str(out / PLOT_NAME))
 
 
-def search_for_best(run: Run, backend: str, built: Sequence[Built], data: Dataset, judge: Judge, progress: Progress) -> Found:
+def search_for_best(run: Run, built: Sequence[Built], data: Dataset, judge: Judge, progress: Progress) -> Found:
     """Search, beginning with the fastest engine of `built`; without what a search needs, nothing and a note."""
     request = run.request
     fidelities = judge.fidelities(built, progress=lambda _share, _note: None, cancel=run.cancel)

@@ -67,7 +67,7 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
     if recipe.steps:
         built += build_compressed(run, recipe, backend, calibration_set, 0.3, 0.55)
     if is_auto and calibration_set is not None and judge is not None:
-        search = search_for_best(run, backend, built, calibration_set, judge, run.part(end + 0.05, 0.85))
+        search = search_for_best(run, built, calibration_set, judge, run.part(end + 0.05, 0.85))
         built += search.built
     candidates = _measure(run, built, judge, 0.86 if is_auto else 0.55)
     refused = frozenset() if search is None else search.refused

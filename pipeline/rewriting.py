@@ -19,7 +19,7 @@ Cancel = Callable[[], bool]
 
 
 def write_rewritten(model: Path, target: Path, *, threads: int, cancel: Cancel) -> tuple[str, ...]:
-    """Write `model` after every rewrite that makes it faster here to `target`; returns what each gained, in words. None gained: nothing is written."""
+    """Write `model` after every rewrite that makes it faster here to `target`; returns what each gained. Nothing is written when none did."""
     best, notes = onnx.load(str(model)), []
     for name in rewrite_names():
         rewrite = load_rewrite(name)

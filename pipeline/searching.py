@@ -20,7 +20,7 @@ from ..compression.activations import Engine
 from ..compression.fidelity import Reference, record_reference
 from ..compression.network import Network
 from ..compression.samples import Samples, read_samples
-from ..compression.search.bench import Bench, Measured, measure_variants
+from ..compression.search.bench import MAX_MEASUREMENTS, Bench, Measured, measure_variants
 from ..compression.search.costs import CostTable
 from ..compression.search.damage import FORMS, explore
 from ..compression.search.keeping import KeptSpace, kept, space_of
@@ -45,6 +45,7 @@ from ..profiling.sysfs import Sysfs
 from .allowance import Allowance, next_limit
 from .build import Built
 from .cache import digest_of_code, digest_of_tree, key_of
+from .choose import MARGIN
 from .judging import Judge
 from .measure import first_feeds, measure_timing
 from .opener import BackendOpener
@@ -56,6 +57,8 @@ MAX_ROUNDS = 6
 FIRST_DAMAGE = 0.04
 # Of the seconds, what timing single layers may take at most.
 TIMING_SHARE = 0.25
+# Of a network that takes less, layers are too small a part to be chosen one by one.
+SMALLEST_IN_LAUNCHES = 10.0
 _RACE_S = 1.0
 _ENERGY_S = 1.0
 _KIND = "spaces"
@@ -103,31 +106,42 @@ class Search:
     progress: Progress
     goal: Goal = "latency"
     planned: list[Planned] = field(default_factory=list)
+    measured: int = 0
     began_s: float = field(default_factory=time.monotonic)
 
     def go(self) -> SearchReport:
         """Build plans into `planned`; what they came to, without the points, which are measured later with all other engines."""
+        table = self._costs()
+        launch = Variant((), (), self.setting)
+        self._time(table, (launch,))
+        whole_ms, cost = _middle(self._race(self.start)[0]), table.get(launch)
+        launch_ms = 0.0 if cost is None else cost.ms
+        if whole_ms < SMALLEST_IN_LAUNCHES * launch_ms:
+            self.run.notes.append(f"the network takes {whole_ms:.3f} ms, {launch_ms:.3f} ms of it the launch alone: it was not searched")
+            return self._report(None, known=0, is_complete=True)
         model = normalized_model(self.run.subject.path).model
-        network = Network(model)
         samples = read_samples(self.data, model, self.effort.samples)
         engine = Engine(0, self.run.cancel)
-        few = samples.first(self.effort.probes)
-        reference = record_reference(network, few, engine, is_classifier=self.run.subject.classified is not None)
+        network, is_classifier = Network(model), self.run.subject.classified is not None
+        reference = record_reference(network, samples.first(self.effort.probes), engine, is_classifier=is_classifier)
         space = self._space(network, samples, reference, engine)
-        prices = Prices(space, self._costs(), self.setting)
-        known = len(prices.table)
-        measured = self._time(prices, tuple(prices.wanted()), self.effort.seconds * TIMING_SHARE)
-        new = measured.new
+        prices = Prices(space, table, self.setting)
+        wanted = tuple(dict.fromkeys(prices.wanted()))
+        known = len(wanted) - len(table.missing(iter(wanted)))
+        measured = self._time(table, wanted)
         builder = PlanBuilder(self.run, self.backend, space, samples, engine, self.data, self.setting)
-        is_complete = self._rounds(prices, builder, reference, engine)
+        is_complete = self._rounds(whole_ms, prices, builder, reference, engine)
+        return self._report(prices, known=known, is_complete=is_complete and measured.left == 0)
+
+    def _report(self, prices: Prices | None, *, known: int, is_complete: bool) -> SearchReport:
         best = min((entry for entry in self.planned if entry.use <= 1), key=lambda entry: entry.predicted_share, default=None)
         return SearchReport(
-            plans=space.plans,
-            measured=len(prices.table) - known if known else new,
+            plans=1.0 if prices is None else prices.space.plans,
+            measured=self.measured,
             known=known,
             seconds=round(time.monotonic() - self.began_s, 1),
-            layers=() if best is None else layers_of(prices, best.plan),
-            is_complete=is_complete and measured.left == 0,
+            layers=() if best is None or prices is None else layers_of(prices, best.plan),
+            is_complete=is_complete,
         )
 
     @property
@@ -167,10 +181,14 @@ class Search:
         )
         return CostTable.load(device, None if cache is None else cache.folder / "costs" / f"{device}.json")
 
-    def _time(self, prices: Prices, variants: tuple[Variant, ...], seconds: float) -> Measured:
+    def _time(self, table: CostTable, variants: tuple[Variant, ...]) -> Measured:
+        """Time what the table lacks, within the share of the seconds and the number of measurements that a search may take."""
         options = BuildOptions(precision=self.start.options.precision, threads=self.run.request.threads)
-        bench = Bench(BackendOpener(self.backend, options), self._energy if self.goal == "energy" else None, cancel=self.run.cancel)
-        return measure_variants(variants, prices.table, bench, seconds=seconds, progress=self._part(0.3, 0.4))
+        energy = self._energy if self.goal == "energy" else None
+        bench = Bench(BackendOpener(self.backend, options), energy, MAX_MEASUREMENTS - self.measured, self.run.cancel)
+        found = measure_variants(variants, table, bench, seconds=self.effort.seconds * TIMING_SHARE, progress=self._part(0.3, 0.4))
+        self.measured += found.new
+        return found
 
     def _energy(self, call: Call) -> float | None:
         found = measure_energy(call, seconds=_ENERGY_S, cancel=self.run.cancel).energy
@@ -178,9 +196,8 @@ class Search:
 
     # --- rounds -----------------------------------------------------------------------------------------------------------------------
 
-    def _rounds(self, prices: Prices, builder: PlanBuilder, reference: Reference, engine: Engine) -> bool:
+    def _rounds(self, whole_ms: float, prices: Prices, builder: PlanBuilder, reference: Reference, engine: Engine) -> bool:
         """Returns whether no further round was worth it, rather than that time was up."""
-        whole_ms = _middle(self._race(self.start)[0])
         tried: list[Tried] = []
         limit, good, bad = self._first_limit(), None, None
         longest_s = 0.0
@@ -192,6 +209,10 @@ class Search:
             prediction = corrected(whole_ms, tried, first_gain(whole_ms, prices))
             plan = self._plan(prices, prediction, limit, [entry.plan for entry in tried])
             if plan is None:
+                return True
+            if prediction.ms(prices, plan) > whole_ms * (1 - MARGIN):
+                gain = whole_ms / prediction.ms(prices, plan)
+                self.run.notes.append(f"the next plan would be {gain:.3f} times as fast: that is within the noise, and it was not built")
                 return True
             entry = self._try(plan, number, prices, prediction, builder, reference, engine)
             if entry is None:
@@ -215,7 +236,7 @@ class Search:
         if plan is None or not plan.is_structural:
             return None
         # A plan's combinations of widths were estimated: they are timed, and the plan is chosen again.
-        self._time(prices, tuple(prices.wanted_of(plan)), self.effort.seconds * TIMING_SHARE)
+        self._time(prices.table, tuple(prices.wanted_of(plan)))
         again = solve(prices, limits, self.goal, before) or plan
         sure = sifted(prices, again, prediction.whole_ms) if self.goal == "latency" else again
         return sure if sure.is_structural and all(sure.text != other.text for other in before) else None

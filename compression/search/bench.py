@@ -1,7 +1,8 @@
 """Measures variants on this device, in turns of shuffled order, within a number of seconds.
 
-Variants are measured in groups that are open together, so that a slow moment of the machine hits all of a group; each group is in the table, and
-on disk, before the next one begins. The clock decides when to stop, never the number of variants.
+Variants are measured in groups that are open together, so that a slow moment of the machine hits all of a group. One variant, the anchor, is in
+every group: a group in which it took longer than in the first was measured at a slow time, and all of it is scaled back. Each group is in the
+table, and on disk, before the next one begins. The clock decides when to stop, never the number of variants.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Protocol
 from ...core.errors import EdgewrightError, Unfit
 from ...core.measurement import Latency
 from ...profiling.latency import measure_interleaved
+from ..network import chain_macs
 from .costs import Cost, CostTable
 from .micro import micro_model
 from .plan import Variant
@@ -68,10 +70,17 @@ def measure_variants(
         Unfit: ``cancelled``; what was measured is kept.
     """
     stop = time.monotonic() + seconds
+    if not variants:
+        return Measured(0, 0, ())
     wanted = list(table.missing(iter(variants)))[: bench.most]
     # Jitter: neighbours in the network are not neighbours in time.
+    anchor = _anchor(variants)
     random.Random(len(wanted)).shuffle(wanted)
-    new, refused = 0, []
+    if anchor in wanted:
+        wanted.remove(anchor)
+        wanted.insert(0, anchor)
+    new = 0
+    refused: list[Variant] = []
     for start in range(0, len(wanted), GROUP):
         if bench.cancel():
             raise Unfit("cancelled", "the measurement was cancelled", "Start it again: what was measured is kept")
@@ -79,7 +88,10 @@ def measure_variants(
             return Measured(new, len(wanted) - start, tuple(refused))
         group = wanted[start : start + GROUP]
         progress(start / len(wanted), f"timed {start} of {len(wanted)} ways to write a layer")
-        found, failed = _measure_group(group, bench)
+        found, failed = _measure_group(group if anchor in group else [*group, anchor], bench)
+        known = table.get(anchor)
+        slow = found[anchor].ms / known.ms if known is not None and anchor in found else 1.0
+        found = {variant: _scaled(cost, slow) for variant, cost in found.items() if variant in group}
         table.add(found)
         refused += failed
         new += len(found)
@@ -101,6 +113,15 @@ def _measure_group(group: Sequence[Variant], bench: Bench) -> tuple[Mapping[Vari
         energies = {key: None if bench.energy is None else bench.energy(call) for key, call in calls.items()}
     found = {variant: _cost(timed[variant.key], energies[variant.key]) for variant in group if variant.key in timed}
     return found, failed
+
+
+def _anchor(variants: Sequence[Variant]) -> Variant:
+    """The variant with the most work as it is in the network: long enough that its own noise is small."""
+    return max(variants, key=lambda variant: chain_macs(variant.chain, variant.size) if len(variant.chain) == 1 else 0)
+
+
+def _scaled(cost: Cost, slow: float) -> Cost:
+    return Cost(ms=cost.ms / slow, spread_ms=cost.spread_ms / slow, energy_mj=cost.energy_mj)
 
 
 def _cost(latency: Latency, energy_mj: float | None) -> Cost:

@@ -19,7 +19,7 @@ def layers_of(prices: Prices, plan: Plan) -> tuple[LayerChoice, ...]:
         found.append(
             LayerChoice(
                 layer=site.layer.name,
-                became=_words(space, prices, site.layer.name, plan),
+                became=_words(space, site.layer.name, plan),
                 ms_before=round(prices.price(site, whole).ms, 5),
                 ms_after=round(prices.price(site, state).ms, 5),
                 damage=_damage(space, site.layer.name, plan),
@@ -28,7 +28,7 @@ def layers_of(prices: Prices, plan: Plan) -> tuple[LayerChoice, ...]:
     return tuple(found)
 
 
-def _words(space: Space, prices: Prices, name: str, plan: Plan) -> str:
+def _words(space: Space, name: str, plan: Plan) -> str:
     site = next(site for site in space.sites if site.layer.name == name)
     state = state_in(space, site, plan)
     if state.form is not None:
