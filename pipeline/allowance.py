@@ -21,6 +21,8 @@ DEFAULT_AGREEMENT = 0.95
 DEFAULT_SQNR_DB = 20.0
 # Of the decisions that change, most change between two wrong classes or in both directions.
 DECISIONS_PER_POINT = 5.0
+# What a plan should use up: fidelity on other samples differs a little.
+TARGET_USE = 0.9
 _TINY = 1e-6
 
 
@@ -58,12 +60,14 @@ def allowance_of(budget: Budget, *, is_labelled: bool, is_classifier: bool) -> A
     return Allowance(drop if is_labelled or budget.max_top1_drop is not None else None, agreement, sqnr_db)
 
 
-def next_limit(limit: float, use: float, good: float | None, bad: float | None) -> float:
-    """The damage to allow next, after a plan of damage `limit` has used up `use`.
+def next_limit(limit: float, use: float, start_use: float, good: float | None, bad: float | None) -> float:
+    """The damage to allow next, after a plan of damage `limit` has used up `use`, of which `start_use` was used up before any plan.
 
-    `good` is the largest damage that was within the allowance so far, `bad` the least that was not; between the two, their geometric mean.
+    Decisions change with the root of the damage, noise in proportion to it: the power lies between. `good` is the largest damage that was within
+    the allowance so far, `bad` the least that was not; what lies beyond one of them gives way to their geometric mean.
     """
-    wanted = limit * min(max(0.85 / max(use, _TINY), 0.25), 4.0)
+    ratio = max(TARGET_USE - start_use, 0.05) / max(use - start_use, 0.02)
+    wanted = limit * min(max(ratio**1.4, 0.2), 5.0)
     if good is not None and bad is not None and good < bad:
         return float(min(max(wanted, good * 1.05), bad * 0.95)) if good < wanted < bad else float((good * bad) ** 0.5)
     return float(wanted)

@@ -54,7 +54,7 @@ from .run import Run
 from .subject import batch_for
 
 MAX_ROUNDS = 6
-FIRST_DAMAGE = 0.04
+FIRST_DAMAGE = 0.06
 # Of the seconds, what timing single layers may take at most.
 TIMING_SHARE = 0.25
 # Of a network that takes less, layers are too small a part to be chosen one by one.
@@ -107,6 +107,7 @@ class Search:
     goal: Goal = "latency"
     planned: list[Planned] = field(default_factory=list)
     measured: int = 0
+    reached: float = 0.0
     began_s: float = field(default_factory=time.monotonic)
 
     def go(self) -> SearchReport:
@@ -186,7 +187,7 @@ class Search:
         options = BuildOptions(precision=self.start.options.precision, threads=self.run.request.threads)
         energy = self._energy if self.goal == "energy" else None
         bench = Bench(BackendOpener(self.backend, options), energy, MAX_MEASUREMENTS - self.measured, self.run.cancel)
-        found = measure_variants(variants, table, bench, seconds=self.effort.seconds * TIMING_SHARE, progress=self._part(0.3, 0.4))
+        found = measure_variants(variants, table, bench, seconds=self.effort.seconds * TIMING_SHARE, progress=self._part(self.reached, max(self.reached, 0.4)))
         self.measured += found.new
         return found
 
@@ -223,7 +224,7 @@ class Search:
                 good = max(good or 0.0, entry.damage)
             else:
                 bad = min(bad or float("inf"), entry.damage)
-            limit = next_limit(entry.damage, entry.use, good, bad)
+            limit = next_limit(entry.damage, entry.use, self.start_use, good, bad)
             longest_s = max(longest_s, time.monotonic() - began)
             if good is not None and bad is not None and bad < 1.15 * good:
                 return True
@@ -290,7 +291,8 @@ class Search:
     def _part(self, start: float, stop: float) -> Progress:
         def report(share: float, note: str) -> None:
             left_s = max(0.0, self.effort.seconds - (time.monotonic() - self.began_s))
-            self.progress(start + (stop - start) * share, f"{note}; at most {left_s:.0f} s more")
+            self.reached = max(self.reached, start + (stop - start) * share)
+            self.progress(self.reached, f"{note}; at most {left_s:.0f} s more")
 
         return report
 

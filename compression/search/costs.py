@@ -17,6 +17,8 @@ from ...core.files import write_atomic
 from .plan import Variant
 
 VERSION = 1
+# A median whose interval is wider was taken at an uneasy time: the next run takes it again.
+MAX_SPREAD = 0.1
 MAX_TABLE_BYTES = 16 << 20
 
 
@@ -26,6 +28,10 @@ class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     ms: float
     spread_ms: float
     energy_mj: float | None = None
+
+    @property
+    def is_sure(self) -> bool:
+        return self.spread_ms <= MAX_SPREAD * self.ms
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -41,6 +47,7 @@ class CostTable:
     device: str
     path: Path | None = None
     _costs: dict[str, Cost] = field(default_factory=dict)
+    _fresh: set[str] = field(default_factory=set)
 
     @classmethod
     def load(cls, device: str, path: Path | None) -> CostTable:
@@ -58,6 +65,7 @@ class CostTable:
     def add(self, found: Mapping[Variant, Cost]) -> None:
         """Take in new costs and keep them on disk: what was measured survives whatever comes next."""
         self._costs.update({variant.key: cost for variant, cost in found.items()})
+        self._fresh.update(variant.key for variant in found)
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             write_atomic(self.path, msgspec.json.encode(_File(version=VERSION, device=self.device, costs=self._costs)))
@@ -74,8 +82,11 @@ class CostTable:
         return len(new)
 
     def missing(self, variants: Iterator[Variant]) -> tuple[Variant, ...]:
-        """Those that were never measured, each once, in order."""
-        return tuple(dict.fromkeys(variant for variant in variants if variant.key not in self._costs))
+        """Those that were never measured, or only at an uneasy time before this run; each once, in order."""
+        return tuple(dict.fromkeys(variant for variant in variants if not self._is_known(variant.key)))
+
+    def _is_known(self, key: str) -> bool:
+        return key in self._costs and (key in self._fresh or self._costs[key].is_sure)
 
     def __len__(self) -> int:
         return len(self._costs)
