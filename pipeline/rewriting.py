@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from ..compression.codec.container import serialized
-from ..compression.rewriting import load_rewrite, rewrite_names
+from ..calibration.rewriting import load_rewrite, rewrite_names
 from ..core.files import write_atomic
 from ..core.measurement import Latency
 from .compress import race

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ...calibration.dialects import onnxruntime_dialect
 from ..network import Geometry
-from ..rewriting import rewritten
+from ...calibration.rewriting import rewritten
 from .plan import Variant
 
 _SCALE = 0.02

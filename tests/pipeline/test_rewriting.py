@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from edgewright.compression import rewriting as all_rewrites
+from edgewright.calibration import rewriting as all_rewrites
 from edgewright.core.measurement import Latency
 from edgewright.pipeline import rewriting
 from edgewright.pipeline.rewriting import write_rewritten

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from edgewright.compression.rewriting import load_rewrite, rewrite_names, rewritten
+from edgewright.calibration.rewriting import load_rewrite, rewrite_names, rewritten
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edgewright.calibration.graph import Graph
-from edgewright.compression.rewrites.pad_channels import REWRITE
+from edgewright.calibration.rewrites.pad_channels import REWRITE
 
 
 def convolution(qdq, channels, kernel=(3, 3), groups=1, kind=np.uint8):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgewright.compression.rewrites.stay_in_codes import REWRITE
+from edgewright.calibration.rewrites.stay_in_codes import REWRITE
 
 PADS = np.array([0, 2, 0, 0, 0, 2, 0, 0], np.int64)
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
-from ...calibration.graph import Graph, attribute
+from ..graph import Graph, attribute
 from ._base import add_constant, coded_by, copy_of, copy_of_node, new_name, with_nodes
 
 GROUP = 4

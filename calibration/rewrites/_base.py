@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from ...calibration.graph import Graph
+from ..graph import Graph
 
 
 class Rewrite(Protocol):

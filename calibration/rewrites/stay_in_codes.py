@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...calibration.graph import Graph, attribute
+from ..graph import Graph, attribute
 from ._base import Coded, add_constant, coded_by, copy_of, copy_of_node, with_nodes
 
 
