@@ -8,7 +8,6 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ..calibration.calibrate import Calibration
 from ..compression.search.front import svg_of, with_front
 from ..compression.search.prices import Goal
 from ..compression.search.solve import unavailable
@@ -25,6 +24,7 @@ from .measure import first_feeds, measure_timing
 from .rewriting import write_rewritten
 from .run import Run
 from .searching import QUICK, Effort, Planned, Search
+from .sources import Sources
 from .subject import batch_for
 
 PLOT_NAME = "front.svg"
@@ -34,9 +34,10 @@ _FATAL = frozenset({"cancelled", "identity-unusable", "disk-full", "disk-read-on
 Progress = Callable[[float, str], None]
 
 
-def build_rewritten(run: Run, backend: str, calibration: Calibration, work: Path) -> list[Built]:
+def build_rewritten(run: Run, backend: str, sources: Sources, work: Path) -> list[Built]:
     """The INT8 engine after the exact rewrites that gain here; nothing when none does or another runtime would run it."""
-    if backend != FALLBACK:
+    calibration = sources.calibration
+    if backend != FALLBACK or calibration is None:
         return []
     target = work / "rewritten.onnx"
     notes = write_rewritten(calibration.onnxruntime, target, threads=run.request.threads, cancel=run.cancel)

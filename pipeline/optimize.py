@@ -14,7 +14,6 @@ from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
 from .automatic import build_rewritten, search_for_best
 from .build import Built, finish_engine, unfinished
-from .calibrating import calibration_or_none
 from .choose import choose
 from .climb import Climb
 from .compressing import build_compressed
@@ -57,11 +56,11 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
     is_auto = _is_auto(request)
     end = 0.1 if is_auto else 0.25 if recipe.steps else 0.5
     with unfinished(run.out, "calibration") as work:
-        calibration = calibration_or_none(run, subject, calibration_set, work, run.part(0.02, end)) if recipe.quantizes else None
-        climb.build_others(calibration, end, end + 0.05)
+        sources = climb.write_sources(calibration_set, work, 0.02, end, quantizes=recipe.quantizes)
+        climb.build_others(sources, end, end + 0.05)
         built = climb.built
-        if is_auto and calibration is not None:
-            built += build_rewritten(run, backend, calibration, work)
+        if is_auto:
+            built += build_rewritten(run, backend, sources, work)
     judge = _judge(run, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
     search = None
     if recipe.steps:

@@ -21,13 +21,15 @@ from ..compression.search.space import Space
 from ..core.dataset import Dataset
 from ..core.digest import digest_of_file
 from ..core.files import write_atomic
+from ..engines.base import Capabilities
+from ..engines.discovery import load_backend
 from .build import Built, unfinished
 from .cache import digest_of_code, digest_of_tree, key_of
-from .calibrating import calibration_or_none
 from .climb import EXACT, Climb
 from .ladder import FALLBACK
 from .rewriting import write_rewritten
 from .run import Run
+from .sources import write_sources
 
 MODEL_NAME = "model.onnx"
 _KIND = "plans"
@@ -60,14 +62,19 @@ class PlanBuilder:
             if self.setting == "float":
                 climb.build_exact(0.0, 1.0)
                 return (climb.built[0] if climb.built else None), model
-            calibration = calibration_or_none(run, smaller, self.data, ranges, lambda share, note: progress(0.5 + 0.45 * share, note))
-            if calibration is None:
+            sources = write_sources(
+                run, smaller, self.data, ranges, self._capabilities(), lambda share, note: progress(0.5 + 0.45 * share, note), quantizes=True
+            )
+            if sources.calibration is None:
                 return None, model
             # A plan is quantised: its rungs in full precision are none of the candidates.
             climb.tried.update({EXACT, f"{FALLBACK}-{EXACT}"})
-            quantised = rewritten_file(run, calibration.onnxruntime, work)
-            climb.build_others(replace(calibration, onnxruntime=quantised), 0.0, 1.0)
+            quantised = rewritten_file(run, sources.calibration.onnxruntime, work)
+            climb.build_others(replace(sources, calibration=replace(sources.calibration, onnxruntime=quantised)), 0.0, 1.0)
         return (climb.built[0] if climb.built else None), model
+
+    def _capabilities(self) -> Capabilities:
+        return load_backend(self.backend).capabilities()
 
     def _model(self, plan: Plan, target: Path, progress: Progress) -> Any:
         """The rebuilt network in the file `target`: from the cache when an earlier run has made it."""

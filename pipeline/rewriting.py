@@ -7,8 +7,8 @@ from pathlib import Path
 
 import onnx
 
-from ..compression.codec.container import serialized
 from ..calibration.rewriting import load_rewrite, rewrite_names
+from ..compression.codec.container import serialized
 from ..core.files import write_atomic
 from ..core.measurement import Latency
 from .compress import race

@@ -68,15 +68,16 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How much a search may do: `seconds` in all, samples for repair and for probes, whole networks built."""
+    """How much a search may do: `seconds` in all, samples for repair, for covariances and for probes, whole networks built."""
 
     seconds: float
-    samples: int = 256
-    probes: int = 32
+    samples: int = 192
+    weighed: int = 96
+    probes: int = 24
     rounds: int = MAX_ROUNDS
 
 
-QUICK = Effort(seconds=25.0, samples=32, probes=16, rounds=1)
+QUICK = Effort(seconds=25.0, samples=32, weighed=16, probes=8, rounds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +157,14 @@ class Search:
         key = key_of(
             digest_of_file(self.run.subject.path),
             digest_of_tree(None if request.calibration is None else Path(request.calibration)),
-            (samples.count, reference.samples.count),
+            (self.effort.weighed, reference.samples.count),
             digest_of_code(compression_package),
             digest_of_code(search_package),
         )
         found = None if cache is None else cache.take_value(_KIND, key, KeptSpace)
         if found is not None:
             return space_of(network, found, FORMS)
-        space = explore(network, samples, reference, engine, self._part(0.0, 0.3))
+        space = explore(network, samples.first(self.effort.weighed), reference, engine, self._part(0.0, 0.3))
         if cache is not None:
             cache.put_value(_KIND, key, kept(space))
         return space
@@ -187,7 +188,9 @@ class Search:
         options = BuildOptions(precision=self.start.options.precision, threads=self.run.request.threads)
         energy = self._energy if self.goal == "energy" else None
         bench = Bench(BackendOpener(self.backend, options), energy, MAX_MEASUREMENTS - self.measured, self.run.cancel)
-        found = measure_variants(variants, table, bench, seconds=self.effort.seconds * TIMING_SHARE, progress=self._part(self.reached, max(self.reached, 0.4)))
+        found = measure_variants(
+            variants, table, bench, seconds=self.effort.seconds * TIMING_SHARE, progress=self._part(self.reached, max(self.reached, 0.4))
+        )
         self.measured += found.new
         return found
 

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from ...calibration.dialects import onnxruntime_dialect
-from ..network import Geometry
 from ...calibration.rewriting import rewritten
+from ..network import Geometry
 from .plan import Variant
 
 _SCALE = 0.02
