@@ -94,9 +94,9 @@ def test_a_search_builds_whole_networks_and_says_what_they_came_to(searched):
     planned = [point for point in search.points if point.predicted_ms is not None]
     assert all(point.predicted_damage is not None and point.damage > 0 for point in planned)
     assert planned or any("noise" in note for note in result.notes)
-    shares = [share for share, _ in notes]
+    shares = [share for share, note in notes if "s more" in note]
+    assert shares
     assert shares == sorted(shares)
-    assert any("at most" in note for _, note in notes)
 
 
 def test_the_chosen_engine_is_never_slower_than_the_others_that_are_allowed(searched):
