@@ -74,6 +74,8 @@ class Found:
         start_ms = next(_middle_ms(candidate) for candidate in candidates if candidate.name == self.start)
         planned = {entry.built.name: entry for entry in self.planned}
         points = with_front([_point(candidate, planned.get(candidate.name), start_ms, self.allowance) for candidate in candidates])
+        if not self.planned:
+            return replace(self.report, points=points)
         words = "share of decisions that changed" if points[0].agreement is not None else "noise, as a share of the output"
         write_atomic(out / PLOT_NAME, svg_of(points, "Latency and fidelity of every engine that was built", words).encode())
         return replace(self.report, points=points, predicted_within=share_within(points), plot=str(out / PLOT_NAME))
@@ -119,7 +121,9 @@ def _fastest(run: Run, built: Sequence[Built], data: Dataset) -> Built:
     batch = batch_for(run.subject.inputs, run.request.batch)
     feeds = first_feeds(data, batch)
     under_test = {entry.name: entry.under_test for entry in built}
-    timed = measure_timing(under_test, dict.fromkeys(under_test, feeds), seconds=_RACE_S, batch=batch, cancel=run.cancel)
+    timed = measure_timing(
+        under_test, dict.fromkeys(under_test, feeds), seconds=min(_RACE_S, run.request.bench_seconds), batch=batch, cancel=run.cancel
+    )
     return min(built, key=lambda entry: timed[entry.name].latency_ms.p50 or timed[entry.name].latency_ms.mean)
 
 

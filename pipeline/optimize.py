@@ -56,7 +56,7 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
     is_auto = _is_auto(request)
     end = 0.1 if is_auto else 0.25 if recipe.steps else 0.5
     with unfinished(run.out, "calibration") as work:
-        sources = climb.write_sources(calibration_set, work, 0.02, end, quantizes=recipe.quantizes)
+        sources = climb.write_sources(calibration_set, work, 0.05, end, quantizes=recipe.quantizes)
         climb.build_others(sources, end, end + 0.05)
         built = climb.built
         if is_auto:

@@ -59,6 +59,8 @@ FIRST_DAMAGE = 0.06
 TIMING_SHARE = 0.25
 # Of a network that takes less, layers are too small a part to be chosen one by one.
 SMALLEST_IN_LAUNCHES = 10.0
+# How much further than planned the damage may go to find a plan that is worth being built: damages of sums are often too pessimistic.
+STRETCHES = (1.0, 2.0, 4.0)
 _RACE_S = 1.0
 _ENERGY_S = 1.0
 _KIND = "spaces"
@@ -211,12 +213,9 @@ class Search:
                 self.run.notes.append(f"the search ended after {number - 1} whole networks: {self.effort.seconds:.0f} s are used up")
                 return False
             prediction = corrected(whole_ms, tried, first_gain(whole_ms, prices))
-            plan = self._plan(prices, prediction, limit, [entry.plan for entry in tried])
+            plan = self._worth_building(prices, prediction, limit, [entry.plan for entry in tried])
             if plan is None:
-                return True
-            if prediction.ms(prices, plan) > whole_ms * (1 - MARGIN):
-                gain = whole_ms / prediction.ms(prices, plan)
-                self.run.notes.append(f"the next plan would be {gain:.3f} times as fast: that is within the noise, and it was not built")
+                self.run.notes.append("no further plan promises more than the noise: none was built")
                 return True
             entry = self._try(plan, number, prices, prediction, builder, reference, engine)
             if entry is None:
@@ -232,6 +231,14 @@ class Search:
             if good is not None and bad is not None and bad < 1.15 * good:
                 return True
         return True
+
+    def _worth_building(self, prices: Prices, prediction: Prediction, limit: float, before: list[Plan]) -> Plan | None:
+        """The best new plan for damage `limit`, or for more when less promises nothing that could be told from noise."""
+        for factor in STRETCHES:
+            plan = self._plan(prices, prediction, factor * limit, before)
+            if plan is not None and prediction.ms(prices, plan) <= prediction.whole_ms * (1 - MARGIN):
+                return plan
+        return None
 
     def _plan(self, prices: Prices, prediction: Prediction, limit: float, before: list[Plan]) -> Plan | None:
         """The best plan for damage `limit` that is new and sure to gain; None when there is none."""
@@ -283,7 +290,8 @@ class Search:
         batch = batch_for(self.run.subject.inputs, self.run.request.batch)
         feeds = first_feeds(self.data, batch)
         under_test = {entry.name: entry.under_test for entry in engines}
-        timed = measure_timing(under_test, dict.fromkeys(under_test, feeds), seconds=_RACE_S, batch=batch, cancel=self.run.cancel)
+        seconds = min(_RACE_S, self.run.request.bench_seconds)
+        timed = measure_timing(under_test, dict.fromkeys(under_test, feeds), seconds=seconds, batch=batch, cancel=self.run.cancel)
         return tuple(timed[entry.name].latency_ms for entry in engines)
 
     def _share_of(self, built: Built) -> float:

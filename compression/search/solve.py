@@ -10,7 +10,10 @@ both. So it is no sum over layers, and no knapsack.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -132,13 +135,10 @@ class _Program:
         columns = np.array([column for row in self.rows for column in row[0]], np.intp)
         values = np.array([value for row in self.rows for value in row[0].values()])
         matrix = csr_array((values, columns, starts), shape=(len(self.rows), count))
-        found = milp(
-            np.array(self.costs),
-            integrality=np.ones(count),
-            bounds=Bounds(0, 1),
-            constraints=LinearConstraint(matrix, [row[1] for row in self.rows], [row[2] for row in self.rows]),
-            options={"time_limit": MAX_SECONDS, "mip_rel_gap": _GAP},
-        )
+        constraints = LinearConstraint(matrix, [row[1] for row in self.rows], [row[2] for row in self.rows])
+        options = {"time_limit": MAX_SECONDS, "mip_rel_gap": _GAP}
+        with _silent():
+            found = milp(np.array(self.costs), integrality=np.ones(count), bounds=Bounds(0, 1), constraints=constraints, options=options)
         if found.status == _INFEASIBLE:
             return None
         if found.x is None:
@@ -160,6 +160,20 @@ class _Program:
         }
         forms = {name: state.form.choice for name, state in chosen.items() if state.form is not None}
         return Plan(forms, levels, frozenset(name for name, state in chosen.items() if state.is_float))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """HiGHS in scipy 1.17 prints lines of its own debugging to the standard output, which belongs to the caller (``--json``)."""
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _choice(state: State) -> object:

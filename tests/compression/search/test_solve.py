@@ -85,3 +85,13 @@ def test_the_smallest_is_another_plan_than_the_fastest(chain_model, make_space, 
 
     assert prices.total_bytes(smallest) <= prices.total_bytes(fastest)
     assert prices.total_ms(fastest) <= prices.total_ms(smallest)
+
+
+def test_what_the_solver_prints_does_not_reach_the_standard_output(chain_model, make_space, filled, capfd):
+    prices = filled(make_space(chain_model, 3))
+
+    for limit in (0.01, 0.1, 0.2, 0.3, 0.4):
+        solve(prices, Limits(limit))
+    print("mine")  # noqa: T201
+
+    assert capfd.readouterr().out == "mine\n"
