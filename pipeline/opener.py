@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..engines.base import BuildOptions
 from ..engines.discovery import load_backend
 from .measure import zeros_for
 
+_CODING = frozenset({"QuantizeLinear", "DequantizeLinear"})
 Call = Callable[[], object]
 
 
@@ -26,13 +27,18 @@ class BackendOpener:
 
     @contextmanager
     def __call__(self, model: Any) -> Iterator[Call]:
-        backend = load_backend(self.backend)
+        backend, options = load_backend(self.backend), self._options_for(model)
         with tempfile.TemporaryDirectory(prefix="edgewright-") as folder:
             source, built = Path(folder) / "variant.onnx", Path(folder) / "engine"
             source.write_bytes(serialized(model))
             built.mkdir()
-            engine = backend.build(source, built, self.options, lambda _share, _note: None)
-            with backend.open(engine.path, self.options) as runner:
+            engine = backend.build(source, built, options, lambda _share, _note: None)
+            with backend.open(engine.path, options) as runner:
                 feeds = zeros_for(runner.inputs, 1)
                 infer = runner.infer
                 yield lambda: infer(feeds)
+
+    def _options_for(self, model: Any) -> BuildOptions:
+        """A backend refuses to call a model INT8 that has no codes: an inference that computes nothing has none."""
+        is_coded = any(node.op_type in _CODING for node in model.graph.node)
+        return self.options if is_coded or self.options.precision not in {"int8", "mixed"} else replace(self.options, precision="fp32")
