@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,13 +18,19 @@ from .output import (
     existing_path,
     json_option,
     new_folder,
+    number,
     out_option,
+    percent,
     print_json,
     print_table,
     progress_bar,
     seconds_option,
+    size,
     threads_option,
 )
+
+if TYPE_CHECKING:
+    from ..core.search import SearchReport
 
 
 @click.command()
@@ -37,6 +44,10 @@ from .output import (
 @threads_option
 @batch_option
 @seconds_option
+@click.option(
+    "--search-seconds", type=click.FloatRange(0, 86400), default=400.0, show_default=True, help="What the search of auto may take; 0 = no search."
+)
+@click.option("--quick", is_flag=True, help="Less than a minute in all: fewer samples, no repair of INT8, one planned network.")
 @cache_option
 @json_option
 def optimize(
@@ -50,6 +61,8 @@ def optimize(
     threads: int,
     batch: int,
     seconds: float,
+    search_seconds: float,
+    quick: bool,
     no_cache: bool,
     as_json: bool,
 ) -> int:
@@ -76,6 +89,8 @@ def optimize(
             threads=threads,
             batch=batch,
             bench_seconds=seconds,
+            search_s=search_seconds,
+            quick=quick,
             cache=None if no_cache else str(user_cache()),
         )
         result = run(request, progress=progress, cancel=lambda: False)
@@ -83,6 +98,8 @@ def optimize(
         print_json(result)
     else:
         print_table(CANDIDATE_COLUMNS, candidate_rows(result.candidates, result.chosen if result.verdict == "accepted" else None))
+        if result.search is not None:
+            _print_search(result.search)
         for note in result.notes:
             click.echo(f"  {note}")
         if result.baseline.energy_reason:
@@ -94,3 +111,28 @@ def optimize(
             click.echo(f"edgewright: rejected: {reason.line()} [{reason.code}]", err=True)
         return 1
     return 0
+
+
+def _print_search(search: SearchReport) -> None:
+    """The Pareto front, what each layer of the best plan became, and how far predictions were off."""
+    print_table(
+        ["network", "latency", "predicted", "lost top-1", "agreement", "energy", "size", "front"],
+        [
+            [
+                point.name,
+                number(point.latency_ms, "ms", 3),
+                "–" if point.prediction_error is None else f"{100 * point.prediction_error:+.1f} %",
+                percent(point.top1_drop),
+                percent(point.agreement),
+                number(point.energy_mj, "mJ"),
+                size(point.size_bytes),
+                ("yes" if point.is_on_front else "") + ("" if point.is_allowed else " (loses too much)"),
+            ]
+            for point in search.points
+        ],
+    )
+    for layer in search.layers:
+        times = f"{1000 * layer.ms_before:.0f} → {1000 * layer.ms_after:.0f} µs"
+        click.echo(f"  {layer.layer}: {layer.became}, {times} alone, damage {layer.damage:.2g}")
+    words = f"  {search.plans:.3g} plans; {search.measured} ways to write a layer were timed, {search.known} were known; {search.seconds:.0f} s"
+    click.echo(words if search.plot is None else f"{words}; plot: {search.plot}")
