@@ -27,7 +27,7 @@ def main(descriptor: int = 0) -> int:
     with connection.makefile("rb", buffering=0) as stream:
         try:
             header = msgspec.json.decode(_line(stream), type=Header)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("Dropped a request: %s", error)
             return 1
         request = _exactly(stream, header.size_bytes)
