@@ -168,7 +168,8 @@ def deltas(options: argparse.Namespace) -> int:
                 size = target.stat().st_size
                 lines.append(
                     {
-                        "model": kind, "megabytes": size / 1e6, "change": change, "changed_share": share, "delta_share": len(delta) / size, "encode_s": encoded_s,
+                        "model": kind, "megabytes": size / 1e6, "change": change, "changed_share": share, "delta_share": len(delta) / size,
+                        "encode_s": encoded_s,
                         "decode_s": decoded_s, "pieces_share": 1 - filled / size + len(recipe) / size,
                     }
                 )  # fmt: skip

@@ -1,5 +1,5 @@
-"""Every parser of something that comes from outside, with a few good inputs to begin with: messages, chunks, manifests, cards, datasets, pictures, ONNX files,
-deltas, readings of drivers, saved state. A parser answers or raises one of the program's own errors; anything else is a fault.
+"""Every parser of something that comes from outside, with a few good inputs to begin with: messages, chunks, manifests, cards, datasets, pictures,
+ONNX files, deltas, readings of drivers, saved state. A parser answers or raises one of the program's own errors; anything else is a fault.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def _messages() -> dict[str, Parser]:
 def _binaries(place: Place) -> dict[str, Parser]:
     import onnx
     from edgewright.compression.codec.container import decode_model, encode_model
-    from edgewright.core.delta.codec import Copy, Data, Delta, Words, apply_delta
     from edgewright.core.delta.codec import MAGIC as DELTA
+    from edgewright.core.delta.codec import Copy, Data, Delta, Words, apply_delta
     from edgewright.core.delta.recipe import MAGIC as RECIPE
     from edgewright.core.delta.recipe import fill
     from edgewright.core.delta.tensors import find_weights
@@ -138,7 +138,7 @@ def _binaries(place: Place) -> dict[str, Parser]:
     sources = [base]
     return {
         "chunk frame": Parser(decode_frame, (encode_chunk("a" * 64, 3, b"data"), encode_unknown_blob("a" * 64))),
-        "onnx": Parser(place.of("model.onnx", lambda path: read_model(path)), (model.SerializeToString(),)),
+        "onnx": Parser(place.of("model.onnx", read_model), (model.SerializeToString(),)),
         "onnx weights": Parser(find_weights, (model.SerializeToString(),)),
         "coded model": Parser(decode_model, (encode_model(model),)),
         "delta": Parser(place.of("delta", lambda path: apply_delta(base, path.read_bytes(), path.with_name("out"), 26)), (delta,)),  # type: ignore[arg-type]
@@ -184,9 +184,10 @@ def _texts(place: Place) -> dict[str, Parser]:
         return load_anchor(path.parent, 1.8e9)
 
     helper = b'[models.m]\nactivate = ["/bin/true"]\n[nvpmodel]\nallow = [0]\n'
-    root = b'{"signatures": [], "signed": {"_type": "root", "version": 1, "spec_version": "1.0.31", "expires": "2030-01-01T00:00:00Z", "consistent_snapshot": false,'
-    root += b' "keys": {}, "roles": {"root": {"keyids": [], "threshold": 1}, "timestamp": {"keyids": [], "threshold": 1}, "snapshot": {"keyids": [], "threshold": 1},'
-    root += b' "targets": {"keyids": [], "threshold": 1}}}}'
+    nobody = {"keyids": [], "threshold": 1}
+    signed = {"_type": "root", "version": 1, "spec_version": "1.0.31", "expires": "2030-01-01T00:00:00Z", "consistent_snapshot": False, "keys": {}}
+    signed["roles"] = dict.fromkeys(("root", "timestamp", "snapshot", "targets"), nobody)
+    root = msgspec.json.encode({"signatures": [], "signed": signed})
     return {
         "card": Parser(place.of("card.toml", card_from_toml), (CARD,)),
         "budget": Parser(place.of("budget.toml", budget_from_toml), (b'max_top1_drop = 0.1\nmax_size_bytes = 10\non_unmeasured = "allow"\n',)),
@@ -244,7 +245,6 @@ def _state(place: Place) -> dict[str, Parser]:
     from edgewright.agent.slots import ModelSlots
     from edgewright.engines.manifest import read_manifest
     from edgewright.engines.provenance import read_seals
-
     from edgewright.profiling.mode_journal import _read as read_mode
 
     slot = {"folder": "d1-1", "deployment": "d1", "version": "1", "backend": "b", "engine_digest": "x", "since_s": 1.0}
@@ -287,14 +287,14 @@ def _control(kind: type[Any]) -> Callable[[bytes], object]:
     from edgewright.agent.control import ControlServer
 
     server = object.__new__(ControlServer)
-    server._answer = lambda request: {"verb": request.verb}  # noqa: SLF001
-    server._post = lambda call, *arguments: call(*arguments)  # noqa: SLF001
+    server._answer = lambda request: {"verb": request.verb}
+    server._post = lambda call, *arguments: call(*arguments)
 
     def parse(data: bytes) -> object:
         near, far = socket.socketpair()
         with near, far:
             near.sendall(data.replace(b"\n", b" ")[:MAX_BYTES] + b"\n")
-            server._serve_one(far)  # noqa: SLF001
+            server._serve_one(far)
             return near.recv(1 << 16)
 
     del kind

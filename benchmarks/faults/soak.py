@@ -1,4 +1,6 @@
-"""One agent's share of the soak: deployments of every kind, one after the other, with kills, bad links and dead brokers at random moments in between."""
+"""One agent's share of the soak: deployments of every kind, one after the other, with kills, bad links and dead brokers at random moments in
+between.
+"""
 
 from __future__ import annotations
 

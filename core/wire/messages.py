@@ -61,8 +61,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """One deployment as the controller orders it: one model version for this device.
 
     `model_file` names the ``.onnx`` in `model`; a ``.toml`` of the same stem is its card. `calibration` and `evaluation` hold the files
-    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``). `shortcuts` are shorter ways to the
-    model's files, by their digests.
+    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``). `shortcuts` are shorter ways
+    to the model's files, by their digests.
     """
 
     deployment: Name

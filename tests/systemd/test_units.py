@@ -145,7 +145,12 @@ def test_a_unit_runs_as_the_user_that_is_made(folder: Path, unit: str) -> None:
 def test_secrets_are_closed_to_others(folder: Path) -> None:
     lines = [shlex.split(line) for line in (folder / "edgewright.tmpfiles.conf").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 
-    assert [entry[1] for entry in lines] == ["/etc/edgewright", "/etc/edgewright/agent.toml", "/etc/edgewright/password", "/etc/edgewright/helper.toml"]
+    assert [entry[1] for entry in lines] == [
+        "/etc/edgewright",
+        "/etc/edgewright/agent.toml",
+        "/etc/edgewright/password",
+        "/etc/edgewright/helper.toml",
+    ]
     assert all(entry[2].endswith("0") for entry in lines[:-1])
     assert lines[-1][2:5] == ["0644", "root", "root"], "commands, which are no secret, and which root alone may change"
 
