@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := core profiling engines calibration compression pipeline agent controller cli
+PACKAGES := core profiling engines calibration compression distillation pipeline agent controller cli
 
 .PHONY: demo dev test check fuzz soak bindings gpu clean
 

@@ -49,6 +49,8 @@ def report_of_model(deployer: Deployer, name: str) -> ModelReport:
         bytes_done=done,
         bytes_total=total,
         written_bytes=current.written_bytes if current else None,
+        progress=current.progress if current else None,
+        progress_note=current.progress_note if current else "",
     )
 
 

@@ -18,7 +18,9 @@ TRACEBACK_VARIABLE = "EDGEWRIGHT_TRACEBACK"
 COMMANDS = {
     "optimize": "optimize:optimize",
     "calibrate": "calibrate:calibrate",
+    "ranges": "ranges:ranges",
     "compress": "compress:compress",
+    "distill": "distill:distill",
     "build": "build:build",
     "bench": "bench:bench",
     "engines": "engines:engines",

@@ -75,6 +75,7 @@ class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     dla_core: int | None = None
     is_sparse: bool = False
     is_refittable: bool = False
+    is_stripped: bool = False
     compatibility: Compatibility = "none"
     model_name: str = ""
     identity: str | None = None
@@ -110,6 +111,15 @@ class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Files to fill from what is on the device."""
 
     items: tuple[RebuildItem, ...]
+
+
+class RefitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The engine in `folder` with the weights of `model`, as `out`. Paths are absolute; `out` does not exist, its parent does."""
+
+    folder: str
+    model: str
+    out: str
+    identity: str | None = None
 
 
 class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from itertools import accumulate
 
+from ..core.collection import collection_paused
 from ..core.errors import Unfit
 from ..core.measurement import Latency
 from ..core.statistics import mean, percentile_interval, percentile_or_none, standard_deviation
@@ -72,7 +71,8 @@ def measure_interleaved(
     burst = {name: _burst_length(call, warmup_s, clock_ns) for name, call in calls.items()}
     shuffle = random.Random(0)
     order = list(calls)
-    with _no_garbage_collection():
+    # A collection of cycles in the middle of a call would be counted as the model's.
+    with collection_paused():
         while open_calls := [name for name in order if _wants_more(samples[name], spent_ns[name], seconds, min_samples, max_samples)]:
             if cancel is not None and cancel():
                 raise Unfit("cancelled", "the measurement was cancelled", "Start it again")
@@ -140,15 +140,3 @@ def _run_burst(call: Call, length: int, samples: list[int], clock_ns: Clock, *, 
         samples.append(after - before)
         before = after
     return before - started
-
-
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """A collection of cycles in the middle of a call would be counted as the model's."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

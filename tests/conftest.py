@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Tests that import onnxruntime themselves must not let it phone home either.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+# A shell starts its background jobs with SIGINT ignored, and programs inherit that: those that the tests interrupt must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Slow, shared machines: a limit on time per example says nothing about the code. Fixed examples: a run repeats on every machine.
 settings.register_profile("edgewright", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])

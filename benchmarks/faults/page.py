@@ -106,7 +106,7 @@ def _deltas(folder: Path) -> str:
         times = [f"{line[key]:.2f} s" for key in ("encode_s", "decode_s")]
         rows.append((line["model"], f"{line['megabytes']:.1f}", line["change"], *shares, *times, f"{line['pieces_share']:.1%}"))
     head = (
-        "## Deltas\n\nMarks for 30 MB: a new head at most 6 % of the bytes, a fine-tune 50 %, encoded within 5 s. Pieces are completed to whole chunks "
+        "## Deltas\n\nMarks for 30 MB: a new head at most 6 % of the bytes, a fine-tune 50 %, encoded within 5 s. Pieces become whole chunks "
         "of 119 KB on the wire.\n\n"
     )
     return head + _table(*rows) if lines else ""

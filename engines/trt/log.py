@@ -1,4 +1,9 @@
-"""What TensorRT says while it works: its log is the only place where it explains a failure, and, before 10, its progress."""
+"""What TensorRT says while it works: its log is the only place where it explains a failure, and, before 10, its progress.
+
+TensorRT calls its logger while it holds a lock of the whole process. A collection of cycles that starts there may free an older builder, network
+or engine that an exception's traceback kept alive; their destructors take the same lock, and the process waits for itself for ever. Whatever
+makes TensorRT speak therefore runs under `collection_paused`.
+"""
 
 from __future__ import annotations
 

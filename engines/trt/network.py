@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...core.collection import collection_paused
 from ...core.errors import Rejected
 from ...core.tensors import TensorSpec
 from ..model import read_model
@@ -25,6 +26,7 @@ class Network:
     inputs: tuple[TensorSpec, ...]
 
 
+@collection_paused()
 def new_builder(binding: Binding, logger: Any) -> Any:
     """A builder.
 
@@ -37,6 +39,7 @@ def new_builder(binding: Binding, logger: Any) -> Any:
         raise device_error(error) from error
 
 
+@collection_paused()
 def parse_model(binding: Binding, model: Path, logger: Any) -> Network:
     """Parse `model`.
 

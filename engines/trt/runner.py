@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.collection import collection_paused
 from ...core.errors import Unfit
 from ...core.tensors import TensorSpec
 from ..base import Array, BuildOptions, LayerTime, Shapes, Split, Tensors
@@ -19,7 +20,8 @@ from ..shapes import concrete_shapes
 from .binding import Binding
 from .bound import BoundPlan
 from .device import CudaDevice, open_device
-from .errors import device_error, load_error
+from .errors import load_error
+from .loading import load_plan
 from .log import make_logger
 from .network import dtype_name
 
@@ -38,8 +40,8 @@ class TensorRtRunner:
         self._context: Any = None
         with ExitStack() as stack:
             stack.callback(self.close)
-            with device.current():
-                self._engine = _deserialize(binding, plan, self._logger)
+            with device.current(), collection_paused():
+                self._engine = load_plan(binding, plan, options, self._logger)
                 self._context = self._engine.create_execution_context()
                 if self._context is None:
                     raise load_error(plan.name, self._logger.kept)
@@ -65,6 +67,7 @@ class TensorRtRunner:
         check_feeds(feeds, self.inputs)
         return self._bound_for(feeds).run_split()
 
+    @collection_paused()
     def layers(self, feeds: Tensors, runs: int) -> tuple[LayerTime, ...]:
         """Times by TensorRT's own profiler, after one run that is not counted."""
         profiler = _make_profiler(self._binding)
@@ -110,17 +113,6 @@ def open_plan(binding: Binding, plan: Path, options: BuildOptions) -> TensorRtRu
     if not plan.is_file():
         raise Unfit("engine-unusable", f"there is no engine at {plan.name}", "Build it again")
     return TensorRtRunner(binding, plan, options, open_device(options.device_id))
-
-
-def _deserialize(binding: Binding, plan: Path, logger: Any) -> Any:
-    try:
-        runtime = binding.trt.Runtime(logger)
-    except (TypeError, RuntimeError) as error:
-        raise device_error(error) from error
-    engine = runtime.deserialize_cuda_engine(plan.read_bytes())
-    if engine is None:
-        raise load_error(plan.name, logger.kept)
-    return engine
 
 
 def _spec(binding: Binding, engine: Any, index: int) -> tuple[TensorSpec, bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from edgewright.core.errors import Faulty, Rejected, Unfit
 from edgewright.engines.base import BuildOptions, ShapeProfile
 from edgewright.engines.trt import graph
 from edgewright.engines.trt.build import build_plan
+from edgewright.engines.trt.log import make_logger
 from edgewright.engines.trt.runner import open_plan
 
 RELEASES = ("8.6", "10.3", "10.13", "10.16", "11.0", "11.4", "rtx-1.7")
@@ -306,3 +308,33 @@ def test_a_closed_runner_stays_closed(opened, models):
         runner.infer({"input": models.samples(1)})
 
     assert caught.value.code == "model-closed"
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """Whether the collector was on each time that TensorRT wrote a line."""
+    states = []
+
+    def make(trt, on_line=None, *, is_verbose=False):
+        def line(words):
+            states.append(gc.isenabled())
+            if on_line is not None:
+                on_line(words)
+
+        return make_logger(trt, line, is_verbose=is_verbose)
+
+    monkeypatch.setattr("edgewright.engines.trt.runner.make_logger", make)
+    return states
+
+
+def test_a_plan_that_does_not_load_is_told_with_the_collector_off(binding_of, tiny_classifier, tmp_path, memory, heard):
+    binding = binding_of("10.3")
+    plan = build_plan(binding, tiny_classifier, tmp_path, BuildOptions(), lambda *_: None).path
+    plan.write_bytes(plan.read_bytes()[:-1])
+
+    with pytest.raises(Exception, match=plan.name):
+        open_plan(binding, plan, BuildOptions())
+
+    assert heard
+    assert not any(heard)
+    assert gc.isenabled()

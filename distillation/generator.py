@@ -1,0 +1,104 @@
+"""Makes students for a budget on this device: every combination of block, width, depth and resolution that the limits allow.
+
+Of each block the largest that fits is offered first, for capacity is what a student lacks; of two alike the one with fewer launches, for
+branches are paid for by launches. What a block really costs here is in the measured table, so that a block of many small operations gets less
+width for the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..core.errors import Rejected
+from ..core.plugins import plugin_names
+from . import blocks
+from .costs import Costs
+from .interface import Interface
+from .spec import Stage, StudentSpec
+from .student import student_wiring
+from .wiring import Wiring
+
+WIDTHS = (8, 12, 16, 24, 32, 48, 64)
+DEPTHS = (1, 2, 3)
+MIN_SIDE, LARGE_SIDE, SHRINK_SIDE = 4, 48, 64
+BYTES_PER_PARAM = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a student may cost: milliseconds at batch 1, bytes of weights, multiply-accumulates. None = not limited."""
+
+    max_ms: float | None = None
+    max_bytes: int | None = None
+    max_macs: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entrant:
+    """A student that fits the limits, with its estimated cost."""
+
+    spec: StudentSpec
+    wiring: Wiring
+    ms: float
+
+
+def entrants(interface: Interface, limits: Limits, costs: Costs, *, most: int) -> tuple[Entrant, ...]:
+    """Up to `most` students within `limits`: of every block the largest, then the second largest, and so on.
+
+    Raises:
+        Rejected: ``no-student-fits``.
+    """
+    by_block: dict[str, list[Entrant]] = {}
+    for spec, wiring in _all(interface):
+        if limits.max_macs is not None and wiring.macs > limits.max_macs:
+            continue
+        if limits.max_bytes is not None and wiring.params * BYTES_PER_PARAM > limits.max_bytes:
+            continue
+        by_block.setdefault(spec.stages[-1].block, []).append(Entrant(spec, wiring, 0.0))
+    ranked = {block: _affordable(found, limits, costs, most) for block, found in by_block.items()}
+    chosen = [found[rank] for rank in range(most) for found in ranked.values() if rank < len(found)]
+    if not chosen:
+        message = "no student fits the limits on time, size and multiply-accumulates"
+        raise Rejected("no-student-fits", message, "Raise --max-latency-ms or --max-size-kb, or name a student: --student SPEC")
+    return tuple(chosen[:most])
+
+
+def _affordable(found: list[Entrant], limits: Limits, costs: Costs, most: int) -> list[Entrant]:
+    """The largest that fit the time, each of another shape; only as many are timed as needed."""
+    kept: list[Entrant] = []
+    for entrant in sorted(found, key=lambda entry: (-entry.wiring.macs, entry.wiring.launches)):
+        if len(kept) == most:
+            break
+        ms = costs.ms(entrant.wiring)
+        if limits.max_ms is None or ms <= limits.max_ms:
+            kept.append(Entrant(entrant.spec, entrant.wiring, ms))
+    return kept
+
+
+def _all(interface: Interface) -> Iterator[tuple[StudentSpec, Wiring]]:
+    for block in plugin_names(blocks):
+        for shrink in (1, 2) if min(interface.shape[1:]) >= SHRINK_SIDE else (1,):
+            for width in WIDTHS:
+                for depth in DEPTHS:
+                    spec = StudentSpec(_stages(block, width, depth, interface, shrink), shrink)
+                    try:
+                        yield spec, student_wiring(spec, interface)
+                    except Rejected:
+                        # A combination that this interface does not allow: a picture output of another size, widths that no group divides.
+                        continue
+
+
+def _stages(block: str, width: int, depth: int, interface: Interface, shrink: int) -> tuple[Stage, ...]:
+    """A plain stem, then stages of doubling width at halving resolution, down to `MIN_SIDE`."""
+    height, wide = (side // shrink for side in interface.shape[1:])
+    first = (2, 2) if min(height, wide) >= LARGE_SIDE else (1, 1)
+    stages = [Stage("plain", width, 1, first)]
+    height, wide = height // first[0], wide // first[1]
+    # A picture as output wants the last stage at its size.
+    aim = interface.output_shape[1:] if len(interface.output_shape) == 3 and interface.output_shape[1:] != (1, 1) else None
+    while len(stages) < 4 and (max(height, wide) >= 2 * MIN_SIDE if aim is None else (height, wide) != aim and min(height, wide) > 1):
+        stride = (2 if height >= MIN_SIDE else 1, 2 if wide >= MIN_SIDE else 1)
+        height, wide = -(-height // stride[0]), -(-wide // stride[1])
+        stages.append(Stage(block, width * 2 ** len(stages), depth, stride))
+    return tuple(stages) if len(stages) > 1 else (*stages, Stage(block, 2 * width, depth))

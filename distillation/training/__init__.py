@@ -1,0 +1,1 @@
+"""What needs PyTorch: nothing outside this folder imports it."""
