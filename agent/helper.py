@@ -1,9 +1,11 @@
-"""The root helper: ``python -m edgewright.agent.helper``. Does what needs root, and nothing else: two verbs, each with one argument that is looked up.
+"""The root helper: ``python -m edgewright.agent.helper``. Does what needs root, and nothing else: two verbs, each with one argument that is looked
+up.
 
 - ``activate NAME``: the command that ``/etc/edgewright/helper.toml``, which root owns, has for the model NAME;
 - ``nvpmodel ID``: switch to a power mode that ``allow`` of its ``[nvpmodel]`` names.
 
-systemd starts one per connection (``Accept=yes``), with the connection as its standard input; the socket's mode decides who may connect. One line in, one line out:
+systemd starts one per connection (``Accept=yes``), with the connection as its standard input; the socket's mode decides who may connect. One line in,
+one line out:
 ``ok``, or ``refused`` with the reason. Nothing of the line becomes a command, a path or an option. ``--ask VERB ARGUMENT`` is the other end.
 """
 

@@ -112,7 +112,7 @@ class Profiles:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 pending = msgspec.json.decode(path.read_bytes(), type=_Pending)
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 log.warning("Dropped the order %s: %s", path.name, error)
                 path.unlink(missing_ok=True)
                 continue

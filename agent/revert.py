@@ -1,4 +1,5 @@
-"""The pre-start process: ``python -m edgewright.agent.revert --config FILE [--boot | --model NAME]``. Counts a start, and takes a crash-looping trial out.
+"""The pre-start process: ``python -m edgewright.agent.revert --config FILE [--boot | --model NAME]``. Counts a start, and takes a crash-looping
+trial out.
 
 systemd runs it at boot before everything else of ours (``--boot``: a model may bring the whole board down), before every other start of the agent
 (``ExecStartPre=``), and from an application's ``OnFailure=`` unit with ``--model``. A boot and the agent's first start after it count once. It

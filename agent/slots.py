@@ -94,7 +94,7 @@ class ModelSlots:
         except OSError as error:
             message = f"the slots of {self._folder.name} cannot be read: {error.strerror}"
             raise Unfit("slots-unreadable", message, "Check the disk, and the owner of the state folder") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("The slots of %s are damaged (%s): the link decides", self._folder.name, error)
             return None
 

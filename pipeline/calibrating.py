@@ -79,7 +79,7 @@ def _take(cache: StageCache, key: str, out: Path) -> Calibration | None:
         return None
     try:
         found = decode_paths(out, (out / _RESULT_NAME).read_bytes(), Calibration)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _empty(out)
         return None
     named = (found.onnxruntime, found.table, *(path for path in (found.tensorrt, found.tensorrt_cache) if path is not None))

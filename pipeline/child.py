@@ -211,7 +211,7 @@ class _Child:
         for raw in lines:
             try:
                 line = msgspec.json.decode(raw, type=Line)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 log.warning("The worker %s wrote a line that is not its protocol", self._task)
                 continue
             self._last = line

@@ -1,7 +1,7 @@
 """A worker in a unit of its own: the same tasks as a child's, by a socket that systemd starts one worker per connection for (``Accept=yes``).
 
-The request is one line of JSON (`Header`) and its bytes; the answer comes as a child's lines. The worker ends with its connection, so a cancel, a time-out
-and the death of the daemon are one and the same; it watches its own memory, since the daemon may not look into another unit. Used where
+The request is one line of JSON (`Header`) and its bytes; the answer comes as a child's lines. The worker ends with its connection, so a cancel, a
+time-out and the death of the daemon are one and the same; it watches its own memory, since the daemon may not look into another unit. Used where
 ``$EDGEWRIGHT_WORKER`` names the socket (see ``systemd/edgewright-agent.service``).
 """
 
@@ -35,8 +35,8 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def call_worker(
     address: str, header: Header, request: bytes, deadline_s: float, cancel: threading.Event | None, take: Callable[[bytes], None]
 ) -> str | None:
-    """Have one task done, and hand over the bytes of its answer as they come. Returns why it was given up (``cancelled``, ``timed_out``, ``crashed``),
-    None when the worker came to its end.
+    """Have one task done, and hand over the bytes of its answer as they come. Returns why it was given up (``cancelled``, ``timed_out``,
+    ``crashed``), None when the worker came to its end.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as connection, selectors.DefaultSelector() as selector:
         connection.settimeout(CONNECT_S)

@@ -11,7 +11,8 @@ import threading
 import msgspec
 
 from ..core.errors import Unfit
-from .child import RESULT_FD_VARIABLE, Line, group_rss_mb
+from .child import RESULT_FD_VARIABLE, Line
+from .memory import MemoryWatch
 from .remote import MAX_HEADER_BYTES, Header
 from .worker import MAX_REQUEST_BYTES, work
 
@@ -27,7 +28,7 @@ def main(descriptor: int = 0) -> int:
     with connection.makefile("rb", buffering=0) as stream:
         try:
             header = msgspec.json.decode(_line(stream), type=Header)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("Dropped a request: %s", error)
             return 1
         request = _exactly(stream, header.size_bytes)
@@ -64,6 +65,7 @@ def _exactly(stream: object, size: int) -> bytes | None:
 def _watch(connection: socket.socket, header: Header) -> None:
     """Ends the process when nobody waits for it any more, or when it takes too much."""
     connection.settimeout(LOOK_S)
+    memory = MemoryWatch(os.getpid())
     while True:
         try:
             if not connection.recv(1):
@@ -72,7 +74,7 @@ def _watch(connection: socket.socket, header: Header) -> None:
             pass
         except OSError:
             os._exit(1)
-        if header.memory_mb is not None and group_rss_mb(os.getpid()) > header.memory_mb:
+        if header.memory_mb is not None and memory.look().taken_mb > header.memory_mb:
             message = f"{header.task} needed more memory than {header.memory_mb:g} MB"
             reason = Unfit("out-of-memory", message, "Allow more memory or use a smaller model").reason
             connection.settimeout(None)

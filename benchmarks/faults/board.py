@@ -1,8 +1,8 @@
 """The template of the agents under fire: imports the agent once, and forks the real daemon for every life.
 
 A line in, ``{"config": FILE, "state": DIR, "points": LOG, "target": POINT or null, "worker": PROGRAM, "log": FILE}``, starts an agent; lines out tell
-``{"started": PID}`` and ``{"ended": PID, "status": N}``. An agent is `edgewright.agent.__main__.main` with its signals, threads and files, in a process of its own; only
-the program that its worker children run is another one (`short_worker`).
+``{"started": PID}`` and ``{"ended": PID, "status": N}``. An agent is `edgewright.agent.__main__.main` with its signals, threads and files, in a
+process of its own; only the program that its worker children run is another one (`short_worker`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Power cuts: a device (`tests/fakes/device.py`: the real deployer, store, slots, journal and outbox) lives on a disk that loses what was not synced."""
+"""Power cuts: a device (`tests/fakes/device.py`: the real deployer, store, slots, journal and outbox) lives on a disk that loses what was not
+synced.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ def load_fake(name: str) -> ModuleType:
     full_name = f"edgewright_fakes_{name}"
     if full_name not in sys.modules:
         spec = importlib.util.spec_from_file_location(full_name, FAKES / f"{name}.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         sys.modules[full_name] = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(sys.modules[full_name])
     return sys.modules[full_name]

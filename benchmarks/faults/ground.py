@@ -65,7 +65,9 @@ QUICK = "reconnect_min_s = 0.05\nreconnect_max_s = 0.2"
 
 
 class Ground:
-    """A context manager. `port` is where its device looks for the broker; `broker` more lines of that section. `folder` should be on a tmpfs: what a killed process has written stays, whatever is synced."""
+    """A context manager. `port` is where its device looks for the broker; `broker` more lines of that section. `folder` should be on a tmpfs: what
+    a killed process has written stays, whatever is synced.
+    """
 
     def __init__(self, folder: Path, broker: str = QUICK, chunk_timeout_s: float = 1.0) -> None:
         self.folder = folder
@@ -95,6 +97,7 @@ class Ground:
         self.is_holding = False
         self.held_digest = ""
         self.wanted: tuple[Order, ...] = ()
+        self._goal = b""
         self.lives: list[int] = []
         self.statuses: dict[int, int] = {}
 
@@ -264,10 +267,12 @@ class Ground:
         """The whole goal, retained."""
         self.wanted = orders
         self._sequence += 1
-        models = {MODEL: order for order in orders}
+        assert len(orders) <= 1
+        models = dict(zip((MODEL,), orders, strict=False))
         now_s = time.time()
         goal = Desired(fleet=FLEET, device=DEVICE, sequence=self._sequence, issued_s=now_s, expires_s=now_s + 86400, models=models)
-        self._publish("desired", encode(seal(goal, lambda _: ("key", "00"))), retain=True)
+        self._goal = encode(seal(goal, lambda _: ("key", "00")))
+        self._publish("desired", self._goal, retain=True)
 
     def command(self, verb: Any, deployment: str | None = None) -> Reply:
         """As the controller does: sent again, newly signed, until it is answered."""
@@ -314,7 +319,10 @@ class Ground:
     # --- LinkHandler ---
 
     def link_up(self) -> None:
+        """A broker may have lost everything: the goal is announced again, as a controller does."""
         self._up.set()
+        if self._goal:
+            self._publish("desired", self._goal, retain=True)
 
     def link_down(self, reason: str) -> None:
         self._up.clear()

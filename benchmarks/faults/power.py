@@ -2,7 +2,8 @@
 
 The real functions run on the real folder, and each change is noted. `cut` then makes of the folder one of the disks that a power cut may leave:
 - a file has, 512 bytes by 512 bytes, what was there at its last fsync or what was written since; its length is either one's or between;
-- a folder has its entries as of its last fsync, and of the changes since then any first part, each folder for itself; a rename between two folders is whole or not at all.
+- a folder has its entries as of its last fsync, and of the changes since then any first part, each folder for itself; a rename between two folders
+  is whole or not at all.
 
 That is more than a journaling file system loses, which keeps the order of all folders' changes.
 """

@@ -1,7 +1,8 @@
 """A TCP proxy on loopback that is every bad link: slow, thin, deaf, cut; and, as it reads MQTT, one that loses, doubles and reorders chunks.
 
-Bytes are held back for `delay_s` and pass a token bucket of `bytes_per_s`; a full buffer holds the sender back, as a router's queue under TCP does. What the
-broker says can lose, double and swap whole PUBLISH packets of the chunk topic: TCP repeats lost segments by itself, so what is lost above it is lost by brokers.
+Bytes are held back for `delay_s` and pass a token bucket of `bytes_per_s`; a full buffer holds the sender back, as a router's queue under TCP does.
+What the broker says can lose, double and swap whole PUBLISH packets of the chunk topic: TCP repeats lost segments by itself, so what is lost above
+it is lost by brokers.
 """
 
 from __future__ import annotations
@@ -140,7 +141,9 @@ class _Way:
             self._changed.wait_for(lambda: self._queued_bytes < limit or self._pair.is_over)
 
     def _put(self, data: bytes) -> None:
-        if self._pair.proxy.weather.is_deaf or self._pair.is_forgotten:
+        while self._pair.proxy.weather.is_deaf and not (self._pair.is_over or self._pair.is_forgotten):
+            time.sleep(_TICK_S)  # TCP repeats what a black hole swallowed: it comes late, or never, but not with a gap
+        if self._pair.is_forgotten:
             return
         with self._changed:
             self._queue.append((time.monotonic(), data))

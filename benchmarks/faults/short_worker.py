@@ -1,8 +1,8 @@
 """Stands in for the worker child, at its real seam: a process, a request on stdin, lines on a pipe. It starts in a few milliseconds.
 
-A build copies an engine that the real pipeline has built beforehand (``$EDGEWRIGHT_ENGINES/VERSION``, with the answer that it gave); whatever the deployment's version
-says, that happens: ``broken`` fails to build, ``refused`` measures more than any budget allows, ``unloadable`` does not load when it is probed.
-Imports as little as it can: thousands of these are run.
+A build copies an engine that the real pipeline has built beforehand (``$EDGEWRIGHT_ENGINES/VERSION``, with the answer that it gave); whatever the
+deployment's version says, that happens: ``broken`` fails to build, ``refused`` measures more than any budget allows, ``unloadable`` does not load
+when it is probed. Imports as little as it can: thousands of these are run.
 """
 
 import json

@@ -171,7 +171,7 @@ def _zigzag(difference: Any, width: int) -> Any:
     return ((signed << 1) ^ (signed >> (8 * width - 1))).view(f"<u{width}")
 
 
-def _unzigzag(numbers: Any, width: int) -> Any:
+def _unzigzag(numbers: Any) -> Any:
     return (numbers >> numbers.dtype.type(1)) ^ (~(numbers & numbers.dtype.type(1)) + numbers.dtype.type(1))
 
 
@@ -240,7 +240,7 @@ def _bytes_of(part: Part, old: memoryview) -> bytes | memoryview:
     if part.start is None:
         return numbers.tobytes()  # type: ignore[no-any-return]
     base = _numbers(old[part.start : part.start + part.size], part.width)
-    return (base + _unzigzag(numbers, part.width)).tobytes()  # type: ignore[no-any-return]
+    return (base + _unzigzag(numbers)).tobytes()  # type: ignore[no-any-return]
 
 
 def _merged(part: Words) -> Any:

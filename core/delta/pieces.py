@@ -1,7 +1,7 @@
 """Content-defined pieces: a file is cut where its content says so, so that what is moved or surrounded by something new is cut the same. Pure.
 
-The cuts are those of a gear hash (Xia et al. 2016, FastCDC) of 32 bytes, computed for all positions at once by doubling (h₂ₖ[i] = hₖ[i] + hₖ[i-k]·2ᵏ).
-Both ends must cut alike: the table is of SHA-256, and part of the wire.
+The cuts are those of a gear hash (Xia et al. 2016, FastCDC) of 32 bytes, computed for all positions at once by doubling (h₂ₖ[i] = hₖ[i] +
+hₖ[i-k]·2ᵏ). Both ends must cut alike: the table is of SHA-256, and part of the wire.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The recipe: the pieces of a file in their order, by short hashes; and filling a file with those pieces that other files have. Nothing of it is trusted: every
-chunk of the result is held against the hash that was signed.
+"""The recipe: the pieces of a file in their order, by short hashes; and filling a file with those pieces that other files have. Nothing of it is
+trusted: every chunk of the result is held against the hash that was signed.
 """
 
 from __future__ import annotations

@@ -62,8 +62,10 @@ def test_a_power_mode_that_is_allowed_becomes_one_fixed_command() -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        b"\n", b"activate\n", b"activate \n", b"activate other\n", b"activate ../surface\n", b"activate surface; reboot\n", b"activate surface extra\n",
-        b"ACTIVATE surface\n", b"nvpmodel 1\n", b"nvpmodel -1\n", b"nvpmodel 8 -f\n", b"nvpmodel 008\n", b"nvpmodel 0x8\n", b"nvpmodel \xd9\xa8\n", b"reboot now\n",
+        b"\n", b"activate\n", b"activate \n", b"activate other\n", b"activate ../surface\n", b"activate surface; reboot\n",
+        b"activate surface extra\n",
+        b"ACTIVATE surface\n", b"nvpmodel 1\n", b"nvpmodel -1\n", b"nvpmodel 8 -f\n", b"nvpmodel 008\n", b"nvpmodel 0x8\n",
+        b"nvpmodel \xd9\xa8\n", b"reboot now\n",
         b"activate surface\nnvpmodel 8\n", b"activate surface", b"x" * 300, b"", b"\xff\xfe\n", b"activate surface\0\n", b"--config /tmp/x\n",
     ],
 )  # fmt: skip

@@ -1,4 +1,6 @@
-"""Clocks that lie: deadlines, probation and patience are of the monotonic clock, and what has expired stays so, whatever the board believes the date to be."""
+"""Clocks that lie: deadlines, probation and patience are of the monotonic clock, and what has expired stays so, whatever the board believes the
+date to be.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,7 @@ def test_an_agent_that_never_lives_long_comes_to_the_deadline_all_the_same(jumpi
     jumping.answers = False
     jumping.want(jumping.order("d1", size=200_000, deadline_s=100.0))
     lives = 0
-    while jumping.state_of() not in {"TIMED_OUT"}:
+    while jumping.state_of() != "TIMED_OUT":
         jumping.clock.pass_s(1.0)
         jumping.crashed()
         jumping.start()

@@ -43,7 +43,8 @@ print(calls.get())
 
 def test_a_signal_that_does_not_wake_the_waiting_loop_stops_it_all_the_same() -> None:
     """It is given to another thread here: to the loop that is a signal which came just before it began to wait."""
-    done = subprocess.run([sys.executable, "-c", RACE], capture_output=True, text=True, timeout=WAIT_S, env=os.environ | {"PYTHONSAFEPATH": "1"})
+    command = [sys.executable, "-c", RACE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=True, env=os.environ | {"PYTHONSAFEPATH": "1"})
 
     assert done.stdout == "stopped\n"
 

@@ -15,7 +15,12 @@ import pytest
 GROWING = ("open", "write", "pwrite", "mkdir", "symlink", "link", "fsync", "rename", "ftruncate")
 SHRINKING = ("unlink", "rmdir", "chmod")
 ON_TARGET = ("symlink", "link", "rename")
-FAULTS = {"full": (errno.ENOSPC, GROWING), "read-only": (errno.EROFS, (*GROWING, *SHRINKING)), "broken": (errno.EIO, (*GROWING, *SHRINKING))}
+FAULTS = {
+    "out of descriptors": (errno.EMFILE, ("open",)),
+    "full": (errno.ENOSPC, GROWING),
+    "read-only": (errno.EROFS, (*GROWING, *SHRINKING)),
+    "broken": (errno.EIO, (*GROWING, *SHRINKING)),
+}
 
 
 class FailingDisk:
