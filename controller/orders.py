@@ -54,6 +54,11 @@ class Orders:
                 known.certificate, known.certificate_expires_s = certificate, certificate_expires_s
                 known.online, known.session, known.goal_changed, known.retired_s = False, 0, True, None
 
+    def enroll_many(self, devices: Sequence[str], now_s: float) -> None:
+        """Add devices of which none is enrolled yet, in one transaction."""
+        with self._database.transaction() as session:
+            session.add_all(Device(name=check_name(name, what="device"), enrolled_s=now_s) for name in devices)
+
     def certificate(self, device: str, *, must_exist: bool = False) -> str:
         """The serial number of the device's certificate; empty when it has none.
 

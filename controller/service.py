@@ -182,13 +182,8 @@ class Service:
 
     def _drain(self) -> None:
         """Record what has come, some of it, in one transaction; waits for the first message only."""
-        wait_s = POLL_S
         batch: list[Message] = []
-        for _ in range(DRAIN_COUNT):
-            arrival = self._messages.get(wait_s)
-            if arrival is None:
-                break
-            wait_s = 0.0
+        for arrival in self._messages.take(DRAIN_COUNT, POLL_S):
             if arrival.topic == LINK_LOST:
                 self._write(batch)
                 batch = []
