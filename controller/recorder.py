@@ -258,6 +258,14 @@ def close_superseded(session: Session, device: str, time_s: float, *, spoken_of:
             _end(session, target.deployment, device, superseded(target.attempt, time_s))
 
 
+def close_unheard(session: Session, devices: Sequence[str], time_s: float) -> None:
+    """End those deployments of `devices` that are no goal any more and that the devices have never spoken of: they will not either."""
+    is_goal = (Goal.device == Target.device) & (Goal.deployment == Target.deployment)
+    unheard = select(Target).outerjoin(Goal, is_goal).where(Target.device.in_(devices), Target.state.is_(None), Goal.device.is_(None))
+    for target in session.scalars(unheard):
+        _end(session, target.deployment, target.device, superseded(target.attempt, time_s))
+
+
 def _end(session: Session, deployment: str, device: str, ending: Progress) -> None:
     target = session.get(Target, (deployment, device))
     if target is None:
