@@ -43,7 +43,7 @@ from light_devices import LightFleet, behaviour
 from rig import FLEET, Rig, exit_on_sigterm, stop
 from sqlalchemy import func, select
 
-SILENT_S = 20.0
+SILENT_S = 60.0
 WAVES = 10
 ORDERS = 5
 READY_S = 60.0
