@@ -18,6 +18,7 @@ from ..engines.feeds import cast_feeds, filled_feeds, fixed_batch
 from ..engines.model import input_specs
 from .collect import Watch, keep_samples, observe
 from .dialects import NARROW_WEIGHT_MAX, TENSORRT, Target, onnxruntime_dialect
+from .doubts import dead_channels
 from .graph import Graph
 from .keep import KeptSamples
 from .memory import give_memory_back
@@ -26,6 +27,7 @@ from .placement import float_ends
 from .plan import Plan, Skipped, nothing_to_quantise, plan_for_onnxruntime
 from .ranges import NEEDS_HISTOGRAM, MethodName, method_named
 from .repair import Repair, Repaired, RepairOptions
+from .sensitivity import Mixed, Mixer
 from .table import RangeTable
 from .tensorrt import calibration_cache, plan_for_tensorrt
 from .verify import Verifier
@@ -44,12 +46,14 @@ MAX_KEPT, MIN_KEPT = 256, 32
 class CalibrationOptions:
     """How to calibrate. `threads` 0 = all cores; `batch` is used where the model leaves it free.
 
-    `target` is the processor that ONNX Runtime's file is written for. With a `table` of the same model nothing is observed.
+    `target` is the processor that ONNX Runtime's file is written for. With a `table` of the same model nothing is observed. Below
+    `min_sqnr_db` (None: no such budget) the most sensitive layers go back to float.
     """
 
     method: MethodName = "auto"
     target: Target = "here"
     table: RangeTable | None = None
+    min_sqnr_db: float | None = None
     repair: bool = True
     threads: int = 0
     batch: int = 1
@@ -128,7 +132,10 @@ def calibrate(
         repaired = _repair(task, table, kept) if options.repair else plain
         fixed = time.monotonic()
         progress(0.92, "writing and verifying the INT8 model")
-        chosen, data, notes = _never_worse(Verifier(graph.model, kept, options.threads), task.plan, task.dialect, repaired, plain)
+        verifier = Verifier(graph.model, kept, options.threads)
+        chosen, data, notes = _never_worse(verifier, task.plan, task.dialect, repaired, plain)
+        if options.min_sqnr_db is not None:
+            task, data = _within_budget(task, verifier, chosen, data, options.min_sqnr_db, notes)
     _write(task, chosen, data, table)
     progress(1.0, "calibrated")
     done = time.monotonic()
@@ -143,7 +150,7 @@ def calibrate(
         phases=Phases(read - started, seen - read, fixed - seen, done - fixed),
         quantized=len(task.plan.layers),
         skipped=task.plan.skipped,
-        warnings=(*normalized.notes, *repaired.notes, *notes, *warnings),
+        warnings=(*normalized.notes, *repaired.notes, *notes, *warnings, *dead_channels(graph, task.plan)),
     )
 
 
@@ -213,6 +220,26 @@ def _never_worse(verifier: Verifier, plan: Plan, dialect: Dialect, repaired: Rep
         notes.append(f"weights were kept within 7 bits, which that does not befall: {narrow_db:.1f} dB")
         return plain, spared, notes
     return chosen, data, notes
+
+
+def _within_budget(task: _Task, verifier: Verifier, chosen: Repaired, data: bytes, wanted_db: float, notes: list[str]) -> tuple[_Task, bytes]:
+    """`task` and its file with the most sensitive layers in float where INT8 alone does not reach `wanted_db`; `notes` says which."""
+    reached = verifier.sqnr_db(data)
+    if reached >= wanted_db:
+        return task, data
+    float_now = frozenset(entry.node for entry in task.plan.skipped)
+
+    def replanned(more: frozenset[str]) -> Plan | None:
+        plan = plan_for_onnxruntime(task.graph, float_now | more)
+        return plan if all(name in chosen.table.ranges for name in plan.observed) else None
+
+    mixer = Mixer(verifier, replanned, lambda plan: _written(plan, task.dialect, chosen), task.cancel)
+    mixed = mixer.reach(wanted_db, Mixed(task.plan, data, reached, ()))
+    notes += [f"{entry.layer.node} was kept in float: alone it gains {entry.gain_db:.2f} dB" for entry in mixed.kept]
+    if mixed.sqnr_db < wanted_db:
+        notes.append(f"{wanted_db:g} dB were wanted, {mixed.sqnr_db:.1f} dB reached with {len(mixed.kept)} layers in float")
+    kept = frozenset(entry.layer.node for entry in mixed.kept)
+    return replace(task, plan=mixed.plan, explicit=plan_for_tensorrt(task.graph, kept)), mixed.data
 
 
 def _written(plan: Plan, dialect: Dialect, network: Repaired) -> bytes:

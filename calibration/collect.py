@@ -11,7 +11,7 @@ its range. The model is opened anew, with fewer probes, when half of them have n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -193,8 +193,16 @@ class _Observer:
             peak = None if probe.peak is None else values[probe.peak]
             if not self.seen[probe.tensor].add(values[probe.values], peak, len(samples)):
                 raise _not_finite(probe.tensor, [position for position, _ in samples])
+        self._check_outputs(values, samples)
         self._done += len(samples)
         self._progress(self._done / self._samples)
+
+    def _check_outputs(self, values: Mapping[str, Array], samples: list[tuple[int, dict[str, Array]]]) -> None:
+        """What became NaN on the way reaches an output, also of samples that no tensor is observed on."""
+        for value in self._model.graph.output:
+            found = values.get(value.name)
+            if found is not None and found.dtype.kind == "f" and found.size and np.isnan(found.min()):
+                raise _not_finite(value.name, [position for position, _ in samples])
 
     def run_kept(self, kept: KeptSamples, positions: list[int]) -> None:
         for start in range(0, len(positions), self.batch):

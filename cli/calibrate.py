@@ -44,6 +44,7 @@ METHODS = ("auto", "percentile", "entropy", "mse", "minmax")
 @click.option("--method", type=click.Choice(METHODS), default="auto", show_default=True, help="How clip ranges are chosen.")
 @click.option("--target", type=click.Choice(TARGETS), default="here", show_default=True, help="The processor that model.int8.onnx is for.")
 @click.option("--ranges", type=existing_path, help="Take the ranges from this ranges.json of the same model instead of observing.")
+@click.option("--min-sqnr-db", type=float, help="Keep the most sensitive layers in float until the calibration samples show this.")
 @click.option("--no-repair", is_flag=True, help="Leave out equalisation, better rounding, gains and biases; for comparison.")
 @json_option
 def calibrate(
@@ -55,6 +56,7 @@ def calibrate(
     method: str,
     target: str,
     ranges: Path | None,
+    min_sqnr_db: float | None,
     no_repair: bool,
     as_json: bool,
 ) -> None:
@@ -74,7 +76,7 @@ def calibrate(
     with new_folder(out) as folder, progress_bar(f"calibrating {model.name}") as progress:
         job = _Job(subject, data, evaluation_set, folder, progress)
         if precision == "int8":
-            _quantise(job, _options(method, target, ranges, repair=not no_repair), as_json=as_json)
+            _quantise(job, _options(method, target, ranges, min_sqnr_db, repair=not no_repair), as_json=as_json)
         else:
             _write(job, precision, method, as_json=as_json)
 
@@ -111,14 +113,14 @@ class _Job:
             )["written"]
 
 
-def _options(method: str, target: str, ranges: Path | None, *, repair: bool) -> CalibrationOptions:
+def _options(method: str, target: str, ranges: Path | None, min_sqnr_db: float | None, *, repair: bool) -> CalibrationOptions:
     from ..calibration.calibrate import CalibrationOptions
     from ..calibration.dialects import target_named
     from ..calibration.ranges import method_named
     from ..calibration.table import load_table
 
     table = None if ranges is None else load_table(ranges)
-    return CalibrationOptions(method=method_named(method), repair=repair, target=target_named(target), table=table)
+    return CalibrationOptions(method=method_named(method), repair=repair, target=target_named(target), table=table, min_sqnr_db=min_sqnr_db)
 
 
 def _quantise(job: _Job, options: CalibrationOptions, *, as_json: bool) -> None:

@@ -50,6 +50,10 @@ class Moments:
         self.tt += np.square(ts).sum(1, dtype=np.float64)
         self.count += len(x)
 
+    def normal(self) -> Normal:
+        """The centred equations; more rows may follow."""
+        return Moments(self.count, self.x, self.t, self.xx.copy(), self.xt.copy(), self.tt).spent()
+
     def spent(self) -> Normal:
         """The centred equations in the memory of the sums, which are gone: those of a wide layer take hundreds of megabytes."""
         n = self.count
@@ -92,7 +96,7 @@ def joined(first: Normal, second: Normal) -> Normal:
 
 def _raised(matrices: Doubles, by: Doubles | float) -> Doubles:
     """A copy with `by` (one for all, or one per group) added to the diagonals."""
-    raised = matrices.copy()
+    raised: Doubles = matrices.copy()
     diagonal = np.arange(matrices.shape[1])
     raised[:, diagonal, diagonal] += np.reshape(by, (-1, 1))
     return raised

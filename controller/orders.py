@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..core.errors import Reason, Rejected, error_from_reason
@@ -135,6 +135,15 @@ class Orders:
     def set_goals(self, session: Session, model: str, wanted: Mapping[str, Wanted | None], now_s: float) -> dict[str, Reason]:
         """As `goals.set_goals`, for this fleet."""
         return set_goals(session, self._fleet, model, wanted, now_s)
+
+    def goals(self, model: str, devices: Sequence[str]) -> list[Order]:
+        """What `devices` (none named: all) shall have as `model` by now, the most frequent first."""
+        with self._database.transaction() as session:
+            query = select(Goal.deployment).where(Goal.model == model).group_by(Goal.deployment).order_by(func.count().desc())
+            if devices:
+                query = query.where(Goal.device.in_(devices))
+            bodies = [found.body for name in session.scalars(query) if (found := session.get(Deployment, name)) is not None]
+        return [msgspec.json.decode(body, type=Order) for body in bodies]
 
     def remove(self, model: str, devices: Sequence[str], now_s: float | None = None) -> int:
         """Take `model` from the goal of `devices` (none named: of all); returns how many had it. `now_s`: None = the clock.

@@ -105,6 +105,23 @@ class RefitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     identity: str | None = None
 
 
+class RebuildItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One file to fill, `target`, of `size_bytes`: by a delta from `base`, or by a recipe from the pieces of `sources`. All are paths."""
+
+    target: str
+    size_bytes: int
+    delta: str | None = None
+    base: str | None = None
+    recipe: str | None = None
+    sources: tuple[str, ...] = ()
+
+
+class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files to fill from what is on the device."""
+
+    items: tuple[RebuildItem, ...]
+
+
 class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`path` is an ONNX file or an engine folder; None = the machine as it is. `root` is where the sensors are looked up, `state` the state
     folder whose engines are trusted; None = this user's.

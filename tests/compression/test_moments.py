@@ -42,6 +42,17 @@ def test_two_halves_are_the_whole():
         assert getattr(together, name) == pytest.approx(getattr(expected, name))
 
 
+def test_equations_may_be_taken_before_all_rows_are_there():
+    x, _, t = rows_of(np.random.default_rng(7), 60, 5, 2)
+    moments, all_at_once = Moments(), Moments()
+    all_at_once.add(x, t)
+    moments.add(x[:30], t[:30])
+    moments.normal()
+    moments.add(x[30:], t[30:])
+
+    assert moments.normal().xx == pytest.approx(all_at_once.spent().xx)
+
+
 def test_other_targets_of_the_same_rows_are_as_if_they_had_been_added_first():
     x, _, t = rows_of(np.random.default_rng(5), 60, 5, 2)
     others = np.random.default_rng(6).standard_normal(t.shape) + 3.0
