@@ -16,14 +16,13 @@ from typing import Any
 
 import msgspec
 
-from ..core.activation import is_open
+from ..core.activation import may_activate
 from ..core.errors import EdgewrightError, Reason
 from . import upkeep
 from .actions import ACTIONS, download_ended
 from .clock import best_time_s
 from .config import AgentConfig
-from .deployment import Happening, after
-from .deployment import is_open as is_under_way
+from .deployment import Happening, after, is_open
 from .downloads import Downloads
 from .idleness import Idleness
 from .inbox import Request
@@ -168,7 +167,7 @@ class Deployer:
             return True
         policy = current.order.activation
         idle_s = self.idleness.idle_s(policy.idle_cpu_percent) if policy.kind == "idle" else 0.0
-        return is_open(policy, best_time_s(self.parts.clock_s(), self.journal.signed_s), idle_s)
+        return may_activate(policy, best_time_s(self.parts.clock_s(), self.journal.signed_s), idle_s)
 
     @contextlib.contextmanager
     def guarded(self, name: str) -> Iterator[None]:
@@ -213,7 +212,7 @@ class Deployer:
         for name, record in self.journal.models.items():
             if name in self._not_before:
                 times.append(self._not_before[name])
-            elif record.deployment is not None and is_under_way(record.deployment.state):
+            elif record.deployment is not None and is_open(record.deployment.state):
                 times.append(self._turn_of(name, record.deployment))
         return min(times, default=None)
 
@@ -235,7 +234,7 @@ class Deployer:
         is_working = False
         for record in self.journal.models.values():
             current = record.deployment
-            if current is not None and is_under_way(current.state):
+            if current is not None and is_open(current.state):
                 is_working = True
                 current.elapsed_s += passed_s
                 if current.state == "PROBATION":
@@ -290,7 +289,7 @@ class Deployer:
         changes |= {"state": after(old.state, happening), "reason": reason, "written_bytes": self._wear.of(name, old)}
         new = msgspec.structs.replace(old, progress=None, progress_note="", **changes)
         others: dict[str, object] = {}
-        if not is_under_way(new.state) and record.wanted is not None and record.wanted.key == new.order.key:
+        if not is_open(new.state) and record.wanted is not None and record.wanted.key == new.order.key:
             others["settled"] = new.order.key
         if new.state == "SUCCEEDED":
             others["proven"] = new
@@ -298,7 +297,7 @@ class Deployer:
                 others["former"] = record.proven
         self.ledger.commit_deployment(name, new, **others)
         log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
-        if not is_under_way(new.state):
+        if not is_open(new.state):
             self._watch.pop(name, None)
             self.downloads.stop(name)
             upkeep.after_end(self, name)  # before it is told: who hears of the end finds nothing left over
