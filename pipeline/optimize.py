@@ -12,6 +12,7 @@ from ..core.dataset import Dataset
 from ..core.errors import Rejected
 from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
+from .apprentice import build_apprentice
 from .build import Built, finish_engine, unfinished
 from .calibrating import calibration_or_none
 from .choose import choose
@@ -22,6 +23,7 @@ from .judging import Judge
 from .measure import first_feeds, measure_timing
 from .request import OptimizeRequest, OptimizeResult
 from .run import Run
+from .spare import why_not_now
 from .subject import Subject, batch_for, open_subject
 from .workshop import Workshop, open_workshop
 
@@ -61,6 +63,10 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
     built = climb.built
     if recipe.steps:
         built += build_compressed(run, recipe, backend, calibration_set, 0.3, 0.55)
+    if recipe.distill is not None and request.calibration is not None:
+        built += build_apprentice(
+            run, recipe.distill, backend, Path(request.calibration), 0.4, 0.55, quantizes=recipe.quantizes, obstacle=why_not_now
+        )
     candidates = _measure(run, built, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
     choice = choose(candidates, request.budget)
     for entry, candidate in zip(built, candidates, strict=True):
