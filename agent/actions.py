@@ -128,7 +128,7 @@ def _build(deployer: Deployer, name: str, _action: Action) -> bool:
     steps, order, work = deployer.parts.steps, deployer.deployment(name).order, deployer.work(name)
 
     def progress(share: float, note: str) -> None:
-        deployer.progress_notes[name] = (share, note)
+        deployer.parts.post(lambda: deployer.building(name, share, note))
 
     def run(cancel: threading.Event) -> BuildOutcome:
         return steps.build(name, order, work, progress, cancel)
@@ -208,4 +208,5 @@ ACTIONS: dict[Verb, Callable[[Deployer, str, Action], bool]] = {
     "watch": activation.watch,
     "undo": activation.undo,
     "fall_back": activation.fall_back,
+    "return": activation.go_back,
 }

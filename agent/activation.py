@@ -146,6 +146,15 @@ def fall_back(deployer: Deployer, name: str, _action: Action) -> bool:
     return False
 
 
+def go_back(deployer: Deployer, name: str, _action: Action) -> bool:
+    """The goal is again what ran before, whose engine is still here: nothing is fetched or built. Only the intent; `fall_back` carries it out."""
+    former, active = deployer.journal.models[name].former, deployer.slots(name).read().active
+    assert former is not None
+    assert active is not None
+    deployer.ledger.commit_model(name, deployment=former, proven=former, former=None, settled=former.order.key, leaving=active.folder)
+    return True
+
+
 def _tell_application(steps: Steps, slots: ModelSlots, name: str, cancel: threading.Event) -> Reason | None:
     """Run the activate command for what runs now. There is nothing left to fall back to when it fails: its reason is returned."""
     running = slots.read().running

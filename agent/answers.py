@@ -66,7 +66,6 @@ def _jobs(daemon: Daemon) -> list[dict[str, Any]]:
         if current is None or not is_open(current.state):
             continue
         done, total = daemon.deployer.downloads.progress(name)
-        share, note = daemon.deployer.progress_notes.get(name, (None, ""))
         jobs.append(
             {
                 "deployment": current.order.deployment,
@@ -76,8 +75,8 @@ def _jobs(daemon: Daemon) -> list[dict[str, Any]]:
                 "elapsed_s": round(current.elapsed_s, 1),
                 "bytes_done": done,
                 "bytes_total": total,
-                "progress": share,
-                "note": note,
+                "progress": current.progress,
+                "note": current.progress_note,
             }
         )
     return jobs

@@ -57,8 +57,11 @@ class LimitsSection(_Section, frozen=True, kw_only=True):
     min_free_bytes: Annotated[int, Meta(ge=0, le=1 << 40, description="What has to stay free on the disk, or a deployment is refused.")] = 64 << 20
     max_build_s: Annotated[float, Meta(ge=1, le=7 * DAY_S, description="Time for compressing, calibrating, building and measuring.")] = 3600.0
     max_build_memory_mb: Annotated[
-        Annotated[float, Meta(ge=16, le=1 << 30)] | None, Meta(description="Resident memory of a build; absent: not limited.")
+        Annotated[float, Meta(ge=16, le=1 << 30)] | None, Meta(description="Memory of a build, CUDA's on a Jetson too; absent: not limited.")
     ] = None
+    min_available_memory_mb: Annotated[
+        float, Meta(ge=0, le=1 << 30, description="What the board has to keep available while it builds, or the build is ended; 0 = no matter.")
+    ] = 128.0
     max_deadline_s: Annotated[float, Meta(ge=1, le=366 * DAY_S, description="Time for a deployment in all.")] = 7.0 * DAY_S
     max_probation_s: Annotated[float, Meta(ge=0, le=30 * DAY_S, description="Time of an engine on trial.")] = 3600.0
     max_starts: Annotated[int, Meta(ge=1, le=1000, description="Starts of the agent or the application that a trial survives.")] = 3

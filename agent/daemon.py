@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from ..core.anchor import FOLLOWED_NAME
 from ..core.errors import EdgewrightError, Reason
 from ..core.trust import Verified, VerifyRequest
 from ..core.wire.messages import Capabilities, Command, Desired, Reply, Telemetry
@@ -80,6 +81,7 @@ class Daemon:
                 ask=self.session.ask,
                 changed=self._changed,
                 prepare_profile=self.profiles.prepare,
+                post=self.post,
             )
         )
         receiver = Receiver(self._verify, self._want, self._obey, lambda: self.deployer.journal.desired_digest, self._problem)
@@ -232,6 +234,7 @@ class Daemon:
             device=self.config.device,
             last_sequence=journal.desired_sequence if kind == "desired" else journal.command_sequence,
             now_s=best_time_s(time.time(), journal.signed_s),
+            followed=str(self.config.state / FOLLOWED_NAME),
         )
         return lambda cancel: steps.verify(request, cancel)
 

@@ -16,12 +16,16 @@ from typing import Any
 
 import msgspec
 
+from ..core.activation import is_open
 from ..core.errors import EdgewrightError, Reason
 from . import upkeep
 from .actions import ACTIONS, download_ended
+from .clock import best_time_s
 from .config import AgentConfig
-from .deployment import Happening, after, is_open
+from .deployment import Happening, after
+from .deployment import is_open as is_under_way
 from .downloads import Downloads
+from .idleness import Idleness
 from .inbox import Request
 from .journal import DeploymentRecord, Journal, ModelRecord
 from .lanes import Job, LaneName, Lanes
@@ -31,19 +35,25 @@ from .profiles import PrepareProfile, refuse_profile
 from .slots import ModelSlots
 from .steps import Steps
 from .store import Store
+from .vitals import read_vitals
 
 log = logging.getLogger(__name__)
 
 SAVE_ELAPSED_S = 30.0
+PROGRESS_S = 5.0
 RETRY_S = 10.0
+LOOK_S = 5.0
+"""Between two looks whether a staged engine may be activated."""
 MAX_ACTIONS = 32
 """In one go for one model: far more than the longest chain of immediate ones."""
+MAX_PROGRESS_NOTE = 128
 
 
 @dataclass(slots=True)
 class Parts:
     """What the deployer works with. `ask` sends a request for chunks and returns False when the link is down; `changed` is called after every
-    change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it.
+    change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it. `post` hands a call of
+    another thread to the loop.
     """
 
     config: AgentConfig
@@ -54,6 +64,7 @@ class Parts:
     ask: Callable[[Request], bool]
     changed: Callable[[], None]
     prepare_profile: PrepareProfile = refuse_profile
+    post: Callable[[Callable[[], None]], None] = lambda call: call()
     clock_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
 
@@ -67,10 +78,11 @@ class Deployer:
         self.runtime = ""
         self.is_link_up = False
         self.problems: dict[str, Reason] = {}
-        self.progress_notes: dict[str, tuple[float, str]] = {}
+        self.idleness = Idleness(lambda: read_vitals(parts.config.state), parts.monotonic_s)
         self._busy: dict[str, Job[Any]] = {}
         self._watch: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
+        self._progress_told_s = -PROGRESS_S
         self._counted_s = self._saved_s = parts.monotonic_s()
         limits = parts.config.limits
         self.downloads = Downloads(
@@ -141,7 +153,15 @@ class Deployer:
             runtime=self.runtime,
             is_goal_known=self.journal.desired_sequence > 0,
             max_deadline_s=self.parts.config.limits.max_deadline_s,
+            may_activate=self._may_activate(record.deployment),
         )
+
+    def _may_activate(self, current: DeploymentRecord | None) -> bool:
+        if current is None or current.state != "STAGED":
+            return True
+        policy = current.order.activation
+        idle_s = self.idleness.idle_s(policy.idle_cpu_percent) if policy.kind == "idle" else 0.0
+        return is_open(policy, best_time_s(self.parts.clock_s(), self.journal.signed_s), idle_s)
 
     @contextlib.contextmanager
     def guarded(self, name: str) -> Iterator[None]:
@@ -186,7 +206,7 @@ class Deployer:
         for name, record in self.journal.models.items():
             if name in self._not_before:
                 times.append(self._not_before[name])
-            elif record.deployment is not None and is_open(record.deployment.state):
+            elif record.deployment is not None and is_under_way(record.deployment.state):
                 times.append(self._turn_of(name, record.deployment))
         return min(times, default=None)
 
@@ -194,6 +214,8 @@ class Deployer:
         """Elapsed times are true as of the last count."""
         left_s = min(current.order.deadline_s, self.parts.config.limits.max_deadline_s) - current.elapsed_s
         turn_s = self._counted_s + min(SAVE_ELAPSED_S, max(1.0, left_s))
+        if current.state == "STAGED" and current.order.activation.kind != "at-once" and name not in self._busy:
+            turn_s = min(turn_s, self._counted_s + LOOK_S)
         if current.state == "PROBATION" and name not in self._busy:
             turn_s = min(turn_s, self._counted_s + max(0.05, self.probation_limit_s(current) - current.probation_s))
             if self.parts.config.model(name).health:
@@ -206,7 +228,7 @@ class Deployer:
         is_working = False
         for record in self.journal.models.values():
             current = record.deployment
-            if current is not None and is_open(current.state):
+            if current is not None and is_under_way(current.state):
                 is_working = True
                 current.elapsed_s += passed_s
                 if current.state == "PROBATION":
@@ -227,7 +249,7 @@ class Deployer:
         def release_then(call: Callable[[Any], None]) -> Callable[[Any], None]:
             def released(value: Any) -> None:
                 self._busy.pop(name, None)
-                self.progress_notes.pop(name, None)
+                self._progress_told_s = -PROGRESS_S
                 with self.guarded(name):
                     call(value)
                 self.advance()
@@ -245,19 +267,32 @@ class Deployer:
             Unfit: the journal could not be written; nothing has changed.
         """
         record, old = self.journal.models[name], self.deployment(name)
-        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, **changes)
+        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, progress=None, progress_note="", **changes)
         others: dict[str, object] = {}
-        if not is_open(new.state) and record.wanted is not None and record.wanted.deployment == new.order.deployment:
-            others["settled"] = new.order.deployment
+        if not is_under_way(new.state) and record.wanted is not None and record.wanted.key == new.order.key:
+            others["settled"] = new.order.key
         if new.state == "SUCCEEDED":
             others["proven"] = new
+            if record.proven is not None and record.proven.order.deployment != new.order.deployment:
+                others["former"] = record.proven
         self.ledger.commit_deployment(name, new, **others)
         log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
-        if not is_open(new.state):
+        if not is_under_way(new.state):
             self._watch.pop(name, None)
             self.downloads.stop(name)
             upkeep.after_end(self, name)  # before it is told: who hears of the end finds nothing left over
         self._tell()
+
+    def building(self, name: str, share: float, note: str) -> None:
+        """A build is under way. Written down with the elapsed times, and the fleet hears of it every `PROGRESS_S`."""
+        record = self.journal.models.get(name)
+        if record is None or record.deployment is None or record.deployment.state != "OPTIMIZING":
+            return  # what it belonged to has ended meanwhile
+        record.deployment.progress, record.deployment.progress_note = share, note[:MAX_PROGRESS_NOTE]
+        now_s = self.parts.monotonic_s()
+        if now_s >= self._progress_told_s + PROGRESS_S:
+            self._progress_told_s = now_s
+            self.parts.changed()
 
     def record(self, name: str, deployment: DeploymentRecord, **others: object) -> None:
         """Make `deployment` the model's, and other fields of its record with it; the fleet hears of it.

@@ -27,7 +27,7 @@ class DeploymentRecord(msgspec.Struct, kw_only=True):
 
     `elapsed_s` is the time it has been worked on, counted on the monotonic clock and kept over restarts. `built` is the chosen candidate's
     folder in the work folder, and `engine_digest` its engine's, from MEASURED on. `cancel` says who wants its end, `undo` why a roll-back
-    that is under way was started. `runtime` is what it was built with.
+    that is under way was started. `runtime` is what it was built with. `progress` of the build under way, and what it does.
     """
 
     order: Order
@@ -44,6 +44,8 @@ class DeploymentRecord(msgspec.Struct, kw_only=True):
     undo: Reason | None = None
     runtime: str = ""
     probation_s: float = 0.0
+    progress: float | None = None
+    progress_note: str = ""
 
     @property
     def engine_folder(self) -> str:
@@ -54,9 +56,10 @@ class DeploymentRecord(msgspec.Struct, kw_only=True):
 class ModelRecord(msgspec.Struct, kw_only=True):
     """One model.
 
-    `wanted` is the order that is wanted now (None = remove it), `settled` the last wanted deployment that came to its end here, and
+    `wanted` is the order that is wanted now (None = remove it), `settled` the key of the last wanted one that came to its end here, and
     `deployment` the one that was started last. `proven` succeeded last, with the number and the runtime of its latest attempt: its engine may
-    have to be built again. `leaving` is the engine folder that a roll-back of the owner takes out; empty when none is under way.
+    have to be built again. `former` succeeded before it, and may still stand in the previous slot. `leaving` is the engine folder that a roll-back
+    takes out; empty when none is under way.
     """
 
     wanted: Order | None = None
@@ -65,6 +68,7 @@ class ModelRecord(msgspec.Struct, kw_only=True):
     leaving: str = ""
     deployment: DeploymentRecord | None = None
     proven: DeploymentRecord | None = None
+    former: DeploymentRecord | None = None
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from .slots import Slots
 
 Verb = Literal[
     "start", "check", "download", "fetch", "pause", "resume", "build", "gate", "stage", "activate", "probe", "watch", "undo", "end", "remove",
-    "retry", "fall_back",
+    "retry", "fall_back", "return",
 ]  # fmt: skip
 
 
@@ -39,7 +39,7 @@ class Facts:
     """What the plan looks at.
 
     `transfer` says whose the one transfer is. `runtime` names this device's runtimes and versions, empty while it is not known.
-    `is_goal_known` is false until a first goal came: nothing is removed before.
+    `is_goal_known` is false until a first goal came: nothing is removed before. `may_activate` is the order's activation policy, as it answers now.
     """
 
     record: ModelRecord
@@ -49,6 +49,7 @@ class Facts:
     runtime: str
     is_goal_known: bool = True
     max_deadline_s: float = 7 * 86400.0
+    may_activate: bool = True
 
 
 _NEXT: dict[State, Verb] = {
@@ -73,6 +74,8 @@ def next_action(facts: Facts) -> Action | None:
         ending = _ending(facts, deployment)
         if ending is not None:
             return ending
+    if deployment.state == "STAGED" and not facts.may_activate:
+        return None
     verb = _next_of_transfer(facts, deployment.state) if deployment.state not in _NEXT else _NEXT[deployment.state]
     return None if verb is None else Action(verb)
 
@@ -99,7 +102,7 @@ def _for_closed(facts: Facts) -> Action | None:
     if record.held:
         return None
     if deployment is None or not (_is_wanted(record, deployment) or _runs_already(facts)):
-        return Action("start")
+        return Action("return" if _is_at_hand(facts) else "start")
     return _again(facts, deployment)
 
 
@@ -119,7 +122,7 @@ def _again(facts: Facts, deployment: DeploymentRecord) -> Action | None:
 
 def _is_wanted(record: ModelRecord, deployment: DeploymentRecord) -> bool:
     """Whether `deployment` serves the goal: it is the wanted one, or the wanted one came to its end here and what ran before is built again."""
-    return record.wanted is not None and record.wanted.deployment in {deployment.order.deployment, record.settled}
+    return record.wanted is not None and record.wanted.key in {deployment.order.key, record.settled}
 
 
 def _runs_already(facts: Facts) -> bool:
@@ -128,6 +131,14 @@ def _runs_already(facts: Facts) -> bool:
     if wanted is None or proven is None or active is None:
         return False
     return wanted.deployment == proven.order.deployment == active.deployment
+
+
+def _is_at_hand(facts: Facts) -> bool:
+    """Whether the goal went back to what ran before the present engine, and that one is whole in the previous slot."""
+    wanted, former, previous = facts.record.wanted, facts.record.former, facts.slots.previous
+    if wanted is None or former is None or previous is None or facts.slots.active is None:
+        return False
+    return wanted.key == former.order.key and previous.folder == former.engine_folder and former.runtime == facts.runtime
 
 
 def _ending(facts: Facts, deployment: DeploymentRecord) -> Action | None:

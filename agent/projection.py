@@ -48,6 +48,8 @@ def report_of_model(deployer: Deployer, name: str) -> ModelReport:
         measurement=current.measurement if current else None,
         bytes_done=done,
         bytes_total=total,
+        progress=current.progress if current else None,
+        progress_note=current.progress_note if current else "",
     )
 
 

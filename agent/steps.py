@@ -195,4 +195,5 @@ def build_limits(config: AgentConfig, budget: Budget) -> Limits:
     """What a build may take: the tighter of the order's budget and of this device's configuration."""
     times_s = [limit for limit in (budget.max_build_s, config.limits.max_build_s) if limit is not None]
     memories_mb = [limit for limit in (budget.max_build_memory_mb, config.limits.max_build_memory_mb) if limit is not None]
-    return Limits(time_s=min(times_s), memory_mb=min(memories_mb, default=None), nice=config.optimize.nice)
+    reserve_mb = config.limits.min_available_memory_mb or None
+    return Limits(time_s=min(times_s), memory_mb=min(memories_mb, default=None), reserve_mb=reserve_mb, nice=config.optimize.nice)

@@ -76,7 +76,7 @@ def _needed_orders(deployer: Deployer) -> Iterator[Order]:
     for record in deployer.journal.models.values():
         if record.deployment is not None and is_open(record.deployment.state):
             yield record.deployment.order
-        if record.wanted is not None and record.wanted.deployment != record.settled:
+        if record.wanted is not None and record.wanted.key != record.settled:
             yield record.wanted
         if record.proven is not None:
             yield record.proven.order

@@ -1,16 +1,20 @@
-"""INT8 calibration side by side: Edgewright's and onnxruntime's on the same model, samples and runtime, in one process tree.
+"""INT8 calibration side by side: Edgewright's and other tools' on the same model, samples and runtime, in one process tree.
 
-    python benchmarks/calibration.py MODEL --calibration DATA --evaluation DATA [--json]
+    python benchmarks/calibration.py MODEL --calibration DATA --evaluation DATA [--part NAME …] [--peers PYTHON] [--json]
 
-Each side quantises in a process of its own, so that peak memory is its own; the FP32 forward pass over the same samples is timed in the same
-process, next to it. Then all files run in this process: fidelity on the evaluation samples, latency interleaved, one thread, batch 1.
-Other tools are named as absent: only what is installed beside Edgewright is measured.
+The calibration samples are decoded and preprocessed once, into a file that every side reads; the bare FP32 forward pass over them is timed in
+the same process as each of our sides, before and after it, and is the unit of `observe` and `all`. Each side runs in a process of its own, so
+that peak memory is its own. Parts:
+
+- ``methods``: observing alone, per method, as multiples of the forward pass, the least of three;
+- ``files``: whole calibrations and peers; fidelity on the evaluation samples, latency interleaved, one thread, batch 1;
+- ``memory``: peak memory of a whole calibration with 32 and with all samples, and whether it runs with 1 GB (data and heap, RLIMIT_DATA);
+- ``rounding``: seconds and memory of a repair with second-order rounding.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import resource
 import statistics
@@ -19,80 +23,131 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from edgewright.core.dataset import Dataset
-from edgewright.engines.base import Tensors
 from edgewright.engines.ort.library import onnxruntime_library
 from edgewright.pipeline.subject import Subject, open_subject
 
-PEERS = ("nncf", "onnxsim", "aimet_onnx")
-OURS = ("auto", "minmax", "mse")
+PEERS = ("onnxruntime", "nncf", "onnxsim", "aimet")
+OURS = ("auto", "minmax")
+METHODS = ("minmax", "percentile", "entropy", "mse", "auto")
+PARTS = ("methods", "files", "memory", "rounding")
 LATENCY_ROUNDS = 150
+LIMIT_BYTES = 1 << 30
+
+Row = dict[str, Any]
 
 
-def forward_seconds(subject: Subject, data: Dataset) -> float:
-    """The bare FP32 pass over the samples, without reading them."""
+def preprocess(subject: Subject, data: Dataset, folder: Path, count: int | None) -> None:
+    """Write what the model is fed into a folder of .npy files."""
+    for spec in subject.inputs:
+        folder.mkdir(parents=True, exist_ok=True)
+        values = [batch.feeds[spec.name] for batch in data.batches(1, stop=count)]
+        np.save(folder / f"{spec.name}.npy", np.concatenate(values))
+
+
+def forward_s(subject: Subject, data: Dataset) -> float:
+    """The bare FP32 pass over the samples, as onnxruntime comes, without reading them."""
     session = onnxruntime_library().InferenceSession(str(subject.path), providers=["CPUExecutionProvider"])
     total = 0.0
-    for batch in data.batches(subject.fixed_batch or 1):
-        if batch.size < (subject.fixed_batch or 1):
-            break
+    for batch in data.batches(1):
         started = time.perf_counter()
         session.run(None, batch.feeds)
         total += time.perf_counter() - started
     return total
 
 
-def quantise(side: str, model: Path, calibration: Path, out: Path) -> dict[str, object]:
-    """Run one side here and say what it took; called in a child process."""
-
-    subject = open_subject(model)
-    data = subject.dataset(calibration)
-    bare_s = forward_seconds(subject, data)
-    started = time.perf_counter()
-    if side == "onnxruntime":
-        path, observe_s = _quantise_onnxruntime(subject, data, out)
-    else:
-        path, observe_s = _quantise_edgewright(side, subject, data, out)
-    seconds = time.perf_counter() - started
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"side": side, "path": str(path), "forward_s": bare_s, "observe_s": observe_s, "seconds": seconds, "peak_mb": peak_mb}
+# --- one side, in a process of its own --------------------------------------------------------------------------------------------------
 
 
-def _quantise_edgewright(method: str, subject: Subject, data: Dataset, out: Path) -> tuple[Path, float]:
+def calibrate_side(method: str, model: Path, folder: Path, out: Path) -> Row:
     from edgewright.calibration.calibrate import CalibrationOptions, calibrate
 
+    subject = open_subject(model)
+    data = subject.dataset(folder)
+    before = forward_s(subject, data)
     done = calibrate(subject.path, data, out, CalibrationOptions(method=method), progress=lambda *_: None, cancel=lambda: False)
-    return done.onnxruntime, done.phases.observe_s
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    bare_s = min(before, forward_s(subject, data))
+    phases = done.phases
+    return {
+        "side": method, "path": str(done.onnxruntime), "forward_s": bare_s, "observe_s": phases.observe_s, "repair_s": phases.repair_s,
+        "verify_s": phases.write_s, "seconds": done.seconds, "peak_mb": peak_mb, "skipped": len(done.skipped), "quantized": done.quantized,
+    }  # fmt: skip
 
 
-def _quantise_onnxruntime(subject: Subject, data: Dataset, out: Path) -> tuple[Path, float]:
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+def observe_side(model: Path, folder: Path) -> list[Row]:
+    """Observing alone, all methods, with forward passes between them."""
+    from edgewright.calibration.collect import Watch, observe
+    from edgewright.calibration.graph import Graph
+    from edgewright.calibration.keep import KeptSamples
+    from edgewright.calibration.memory import give_memory_back
+    from edgewright.calibration.normalize import normalized_model
+    from edgewright.calibration.plan import plan_for_onnxruntime
+    from edgewright.calibration.ranges import NEEDS_HISTOGRAM
+    from edgewright.calibration.tensorrt import plan_for_tensorrt
 
-    class Reader:
-        def __init__(self) -> None:
-            self._batches = iter(data.batches(1))
+    subject = open_subject(model)
+    data = subject.dataset(folder)
+    give_memory_back()
+    graph = Graph(normalized_model(subject.path).model)
+    tensors = tuple(dict.fromkeys((*plan_for_onnxruntime(graph).observed, *plan_for_tensorrt(graph).observed)))
+    rows = []
+    for method in METHODS:
+        ratios, shortest, passes = [], float("inf"), []
+        for _ in range(3):
+            passes.append(forward_s(subject, data))
+            with tempfile.TemporaryDirectory() as temporary, KeptSamples(Path(temporary), 86) as kept:
+                started = time.perf_counter()
+                observed = observe(graph.model, Watch(tensors, method in NEEDS_HISTOGRAM, method == "auto"), data, kept)
+                table = observed.table("", method)
+                seconds = time.perf_counter() - started
+            ratios.append(seconds / passes[-1])
+            shortest = min(shortest, seconds)
+        seen = sorted(entry.samples for entry in table.ranges.values())
+        rows.append({
+            "side": method, "ratio": statistics.median(ratios), "least_ratio": shortest / min(passes), "forward_s": min(passes),
+            "seen_min": seen[0], "seen_median": seen[len(seen) // 2], "seen_max": seen[-1],
+        })  # fmt: skip
+    return rows
 
-        def get_next(self) -> Tensors | None:
-            batch = next(self._batches, None)
-            return None if batch is None else batch.feeds
 
-    path = out / "onnxruntime.onnx"
-    started = time.perf_counter()
-    kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
-    quantize_static(str(subject.path), str(path), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, **kinds)
-    return path, time.perf_counter() - started
+def limited_side(model: Path, folder: Path, out: Path) -> Row:
+    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, LIMIT_BYTES))
+    return calibrate_side("auto", model, folder, out)
 
 
-def compare(model: Path, evaluation: Path, rows: list[dict[str, object]]) -> None:
+# --- all sides --------------------------------------------------------------------------------------------------------------------------
+
+
+def child(side: str, model: Path, folder: Path, out: Path) -> Any:
+    out.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, __file__, str(model), "--side", side, "--folder", str(folder), "--out", str(out)]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=False)
+    if ran.returncode:
+        return {"side": side, "absent": ran.stderr.strip().splitlines()[-1]}
+    return json.loads(ran.stdout.splitlines()[-1])
+
+
+def peer(python: str, tool: str, model: Path, folder: Path, out: Path) -> Row:
+    samples = next(folder.glob("*.npy"))
+    program = Path(__file__).with_name("calibration_peers.py")
+    ran = subprocess.run([python, str(program), tool, str(model), str(samples), str(out)], capture_output=True, text=True, check=False)
+    lines = ran.stdout.strip().splitlines()
+    found: Row = json.loads(lines[-1]) if ran.returncode == 0 and lines else {"absent": (ran.stderr.strip().splitlines() or ["killed"])[-1][:200]}
+    return {"side": tool, "path": str(out), **found}
+
+
+def compare(model: Path, evaluation: Path, rows: list[Row]) -> None:
     """Add fidelity and latency to `rows`."""
-    import numpy as np
     from edgewright.engines.backends.onnxruntime import BACKEND
     from edgewright.engines.base import BuildOptions
     from edgewright.engines.fidelity import FidelityMeter
 
     subject = open_subject(model)
-    runners = {"fp32": BACKEND.open(model, BuildOptions())} | {str(row["side"]): BACKEND.open(Path(str(row["path"])), BuildOptions()) for row in rows}
+    runners = {"fp32": BACKEND.open(model, BuildOptions())} | {row["side"]: BACKEND.open(Path(row["path"]), BuildOptions()) for row in rows}
     meters = {name: FidelityMeter(subject.classified, subject.softmax) for name in runners}
     feeds = None
     for batch in subject.dataset(evaluation).batches(1):
@@ -107,54 +162,89 @@ def compare(model: Path, evaluation: Path, rows: list[dict[str, object]]) -> Non
             runner.infer(feeds)
             times[name].append(1e3 * (time.perf_counter() - started))
     for row in rows:
-        fidelity = meters[str(row["side"])].fidelity("evaluation")
+        fidelity = meters[row["side"]].fidelity("evaluation")
         row |= {"sqnr_db": fidelity.sqnr_db, "agreement": fidelity.agreement, "top1": fidelity.top1, "top1_fp32": fidelity.top1_fp32}
-        own = times[str(row["side"])]
-        quarters = np.percentile(own, [25, 75])
-        row |= {
-            "p50_ms": statistics.median(own),
-            "p25_ms": float(quarters[0]),
-            "p75_ms": float(quarters[1]),
-            "fp32_p50_ms": statistics.median(times["fp32"]),
-        }
+        row |= {"p50_ms": statistics.median(times[row["side"]]), "fp32_p50_ms": statistics.median(times["fp32"])}
     for runner in runners.values():
         runner.close()
+
+
+def run(asked: argparse.Namespace, work: Path) -> Row:
+    model = asked.model.resolve()
+    subject = open_subject(model)
+    data = subject.dataset(asked.calibration.resolve())
+    all_of_it, few = work / "all", work / "few"
+    preprocess(subject, data, all_of_it, None)
+    found: Row = {"model": model.name, "samples": data.samples}
+    if "methods" in asked.part:
+        found["methods"] = child("observe", model, all_of_it, work / "observe")
+    if "files" in asked.part:
+        rows = [child(side, model, all_of_it, work / side) for side in OURS]
+        bare_s = min(row["forward_s"] for row in rows if "forward_s" in row)
+        peers = [peer(asked.peers, tool, model, all_of_it, work / f"{tool}.onnx") for tool in PEERS]
+        rows += [{"forward_s": bare_s, **row} for row in peers]
+        compare(model, asked.evaluation.resolve(), [row for row in rows if "absent" not in row])
+        found["files"] = rows
+    if "memory" in asked.part:
+        preprocess(subject, data, few, 32)
+        sides = {"32": ("auto", few), "all": ("auto", all_of_it), "limited": ("limited", all_of_it)}
+        found["memory"] = {name: child(side, model, folder, work / f"memory-{name}") for name, (side, folder) in sides.items()}
+    if "rounding" in asked.part:
+        found["rounding"] = child("auto", model, all_of_it, work / "rounding")
+    return found
+
+
+def show(found: Row) -> None:
+    for row in found.get("methods", []):
+        seen = f"{row['seen_min']}/{row['seen_median']}/{row['seen_max']}"
+        print(
+            f"observe {row['side']:11} {row['ratio']:5.2f} x forward ({row['forward_s']:.2f} s), least {row['least_ratio']:5.2f}; samples seen {seen}"
+        )
+    if "files" in found:
+        print(f"{'side':12} {'SQNR dB':>8} {'agree':>7} {'p50 ms':>8} {'x FP32':>7} {'observe x':>10} {'repair x':>9} {'all x':>7} {'peak MB':>8}")
+    for row in found.get("files", []):
+        if "absent" in row:
+            print(f"{row['side']:12} not measured: {row['absent']}")
+            continue
+        bare = row["forward_s"]
+        ours = f"{row['observe_s'] / bare:10.2f} {row['repair_s'] / bare:9.1f}" if "observe_s" in row else f"{'-':>10} {'-':>9}"
+        agreement = f"{100 * row['agreement']:6.2f}%" if row["agreement"] is not None else "      -"
+        print(
+            f"{row['side']:12} {row['sqnr_db']:8.2f} {agreement} {row['p50_ms']:8.3f} {row['fp32_p50_ms'] / row['p50_ms']:7.2f} "
+            f"{ours} {row['seconds'] / bare:7.1f} {row['peak_mb']:8.0f}"
+        )
+    for name, row in found.get("memory", {}).items():
+        print(f"memory {name}: {row['absent'] if 'absent' in row else str(round(row['peak_mb'])) + ' MB'}")
+    if "rounding" in found:
+        row = found["rounding"]
+        print(f"repair with second-order rounding: {row['repair_s']:.1f} s, {row['peak_mb']:.0f} MB" if "absent" not in row else row["absent"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
-    parser.add_argument("--calibration", type=Path, required=True)
-    parser.add_argument("--evaluation", type=Path, required=True)
+    parser.add_argument("--calibration", type=Path)
+    parser.add_argument("--evaluation", type=Path)
+    parser.add_argument("--part", action="append", choices=PARTS, help="Default: all of them.")
+    parser.add_argument("--peers", default=sys.executable, help="A Python that has the other tools.")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.side:
-        print(json.dumps(quantise(asked.side, asked.model.resolve(), asked.calibration.resolve(), asked.out)))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        rows = []
-        for side in (*OURS, "onnxruntime"):
-            out = Path(folder) / side
-            out.mkdir()
-            argv = [sys.executable, __file__, str(asked.model), "--calibration", str(asked.calibration), "--evaluation", str(asked.evaluation)]
-            ran = subprocess.run([*argv, "--side", side, "--out", str(out)], capture_output=True, text=True, check=True)
-            rows.append(json.loads(ran.stdout.splitlines()[-1]))
-        compare(asked.model.resolve(), asked.evaluation.resolve(), rows)
-    absent = [name for name in PEERS if importlib.util.find_spec(name) is None]
-    if asked.json:
-        print(json.dumps({"rows": rows, "absent": absent}))
-        return
-    print(f"{'side':12} {'SQNR dB':>8} {'agree':>7} {'top-1':>7} {'p50 ms':>8} {'x FP32':>7} {'observe x':>10} {'all x':>7} {'peak MB':>8}")
-    for row in rows:
-        bare = row["forward_s"]
-        agreement, top1 = (f"{100 * row[key]:6.1f}%" if row[key] is not None else "      -" for key in ("agreement", "top1"))
-        print(
-            f"{row['side']:12} {row['sqnr_db']:8.2f} {agreement} {top1} {row['p50_ms']:8.3f} {row['fp32_p50_ms'] / row['p50_ms']:7.2f} "
-            f"{row['observe_s'] / bare:10.2f} {row['seconds'] / bare:7.1f} {row['peak_mb']:8.0f}"
-        )
-    print(f"absent here: {', '.join(absent) or 'none'}")
+    if asked.side == "observe":
+        print(json.dumps(observe_side(asked.model, asked.folder)))
+    elif asked.side == "limited":
+        print(json.dumps(limited_side(asked.model, asked.folder, asked.out)))
+    elif asked.side:
+        print(json.dumps(calibrate_side(asked.side, asked.model, asked.folder, asked.out)))
+    else:
+        asked.part = asked.part or list(PARTS)
+        if asked.calibration is None or ("files" in asked.part and asked.evaluation is None):
+            parser.error("give --calibration, and --evaluation for the part files")
+        with tempfile.TemporaryDirectory() as folder:
+            found = run(asked, Path(folder))
+        print(json.dumps(found)) if asked.json else show(found)
 
 
 if __name__ == "__main__":

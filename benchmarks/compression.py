@@ -1,6 +1,6 @@
 """What compression costs and keeps: the naive way, ours without repair and ours with it, on the same data; the codec beside INT8 + zstd; a big net.
 
-    python benchmarks/compression.py --data ../shared/data [--model NAME …] [--part structure|codec|large …] [--json]
+    python benchmarks/compression.py --data ../shared/data [--model NAME …] [--part structure|codec|passes|large …] [--json]
 
 Naive: plain SVD of every layer at one ratio; channels of least L1 norm removed, nothing re-solved. Ours: `factorize` and `prune_channels` at the
 same MACs. Fidelity is measured on the evaluation set, which nothing was fitted to. Time is the median of interleaved runs, one thread.
@@ -22,37 +22,27 @@ from typing import Any
 
 import numpy as np
 import onnx
+from compression_subjects import FURTHER, SETS, Subject, context, files_of, load
 from edgewright.calibration.calibrate import CalibrationOptions, calibrate
 from edgewright.calibration.normalize import normalized_model
-from edgewright.compression.activations import Engine, stream
+from edgewright.compression.activations import Engine
 from edgewright.compression.base import Context
 from edgewright.compression.codec.container import decode_model, encode_model, serialized
 from edgewright.compression.codec.tensors import pack
-from edgewright.compression.coupling import couple
-from edgewright.compression.fidelity import logit_tensors
-from edgewright.compression.forms._base import form_macs
-from edgewright.compression.forms.lowrank import FORM as LOW_RANK
-from edgewright.compression.moments import Normal
+from edgewright.compression.fidelity import record_reference
 from edgewright.compression.network import Network
 from edgewright.compression.recipe import make_step
-from edgewright.compression.repair.rebuild import matrix_of
 from edgewright.compression.samples import Samples, read_samples
-from edgewright.compression.surgery import cut_channels, replace_layer
 from edgewright.compression.timing import RuntimeStopwatch
 from edgewright.core.card import card_beside
 from edgewright.core.dataset import open_dataset
+from edgewright.core.errors import Rejected
 from edgewright.engines.model import input_specs
 from edgewright.pipeline.compress import race
-from onnx import TensorProto, helper, numpy_helper
+from naive_compression import naive_factorized, naive_pruned
+from resnet50 import resnet50
 
-SETS = {
-    "squeezenet1.1": ("imagenet-calibration", "imagenet500"),
-    "mobilenet_v2": ("imagenet-calibration", "imagenet500"),
-    "cifar10_resnet20": ("arrays/cifar10-calibration.npz", "arrays/cifar10-evaluation.npz"),
-    "kws_dscnn": ("arrays/kws-calibration.npz", "arrays/kws-evaluation.npz"),
-}
 RATIOS = {"squeezenet1.1": 8.0, "mobilenet_v2": 6.5, "cifar10_resnet20": 11.2}
-EVALUATED = 2500
 
 
 @dataclass(frozen=True)
@@ -72,90 +62,7 @@ class Row:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A model with its samples; the original's logits on the evaluation set are recorded once."""
-
-    name: str
-    path: Path
-    network: Network
-    calibration: Samples
-    evaluation: Samples
-    labels: np.ndarray
-    logits: np.ndarray
-
-    def fidelity(self, model: Any) -> dict[str, float]:
-        own, other = self.logits, logits_of(model, self.evaluation)
-        labels = self.labels[: len(own)]
-        return {
-            "agreement": float((own.argmax(1) == other.argmax(1)).mean()),
-            "top1": float((other.argmax(1) == labels).mean()),
-            "top1_fp32": float((own.argmax(1) == labels).mean()),
-            "sqnr_db": 10 * math.log10(float(np.square(own).sum()) / max(float(np.square(own - other).sum()), 1e-30)),
-        }
-
-
-def logits_of(model: Any, samples: Samples) -> np.ndarray:
-    name = logit_tensors(model)[0]
-    parts = [values[name][: batch.count] for batch, values in zip(samples.batches, stream(model, [name], samples, Engine()), strict=True)]
-    return np.concatenate(parts).reshape(samples.count, -1).astype(np.float64)
-
-
-def load(name: str, data: Path) -> Subject:
-    path = data / "models" / f"{name}.onnx"
-    fold = make_step("fold", {})
-    network = Network(normalized_model(path).model)
-    network = Network(fold.work.call(network, fold.options, context(None, repair=False)).model)
-    specs, card = input_specs(network.model), card_beside(path)
-    calibration = read_samples(open_dataset(data / SETS[name][0], card, specs), network.model)
-    evaluation_set = open_dataset(data / SETS[name][1], card, specs)
-    evaluation = read_samples(evaluation_set, network.model, EVALUATED)
-    assert evaluation_set.labels is not None
-    return Subject(name, path, network, calibration, evaluation, evaluation_set.labels, logits_of(network.model, evaluation))
-
-
-def context(samples: Samples | None, *, repair: bool, timed: bool = False) -> Context:
-    return Context(samples, Engine(), is_classifier=True, repair=repair, stopwatch=RuntimeStopwatch() if timed else None, progress=lambda *_: None)
-
-
 # --- structure --------------------------------------------------------------------------------------------------------------------------
-
-
-def naive_factorized(network: Network, ratio: float) -> Any:
-    """Every layer at the same ratio, by the SVD of its weights alone."""
-    model = onnx.ModelProto()
-    model.CopyFrom(network.model)
-    for layer in network.layers:
-        if LOW_RANK.refusal(layer) is not None or layer.geometry.channels_in <= 3:
-            continue
-        ranks = [rank for rank in LOW_RANK.ranks(layer, 1) if form_macs(LOW_RANK, layer, rank) <= ratio * layer.macs]
-        if not ranks:
-            continue
-        weight = matrix_of(network, layer)
-        width = weight.shape[2]
-        white = Normal(np.zeros((1, width)), np.zeros((1, 0)), np.eye(width)[None], np.zeros((1, width, 0)), np.zeros((1, 0)), 1)
-        fitted = next(LOW_RANK.fit(layer, [ranks[-1]], Normal.of_weights(white, weight), weight))
-        bias = network.bias(layer)
-        replace_layer(model, layer, fitted.pieces, None if bias is None else bias.astype(np.float64))
-    return model
-
-
-def naive_pruned(network: Network, ratio: float) -> Any:
-    """Of every group the same share of channels, those of least L1 norm; nothing is re-solved."""
-    coupling = couple(network)
-    rows = {layer.name: np.abs(network.weight(layer)).reshape(layer.geometry.channels_out, -1).sum(1) for layer in network.layers}
-    for share in np.linspace(0.02, 0.9, 45):
-        removed: set[int] = set()
-        for group in coupling.groups:
-            norms = dict.fromkeys(group.bundles, 0.0)
-            for name in group.makers:
-                for bundle, norm in zip(coupling.ids[network.layer(name).output], rows[name], strict=True):
-                    norms[int(bundle)] += float(norm)
-            removed.update(sorted(group.bundles, key=norms.__getitem__)[: int(share * len(group.bundles))])
-        model = cut_channels(network, coupling.kept(frozenset(removed)), {})
-        if Network(model).macs <= ratio * network.macs:
-            return model
-    raise RuntimeError("the ratio cannot be reached")
 
 
 def structure(subject: Subject) -> list[Row]:
@@ -200,9 +107,9 @@ def structure_row(subject: Subject, what: str, model: Any, seconds: float | None
 # --- codec ------------------------------------------------------------------------------------------------------------------------------
 
 
-def codec(subject: Subject, data: Path) -> list[Row]:
+def codec(subject: Subject) -> list[Row]:
     original = subject.path.stat().st_size
-    rows = [int8_row(subject, data)]
+    rows = [int8_row(subject)]
     coded = encode_model(subject.network.model)
     rows.append(Row(subject.name, "codec, FP32 lossless", times_smaller=original / len(coded), **subject.fidelity(decode_model(coded))))
     step = make_step("share_weights", {"ratio": RATIOS.get(subject.name, 8.0)})
@@ -222,10 +129,54 @@ def codec(subject: Subject, data: Path) -> list[Row]:
     return rows
 
 
-def int8_row(subject: Subject, data: Path) -> Row:
+# --- every pass -------------------------------------------------------------------------------------------------------------------------
+
+PASSES = {
+    "fold": {},
+    "factorize": {"macs_ratio": 0.9},
+    "depthwise_separable": {"macs_ratio": 0.95},
+    "prune_channels": {"macs_ratio": 0.9},
+    "fold_channels": {"macs_ratio": 0.95},
+    "share_weights": {"ratio": 5.0},
+    "sparsify_2_4": {},
+}
+
+
+def every_pass(name: str, data: Path, folder: Path) -> list[Row]:
+    """Each pass on the model `name`, fitted to 32 samples: what is left of its outputs on others, or why it refuses."""
+    path, sets = files_of(name, data, folder)
+    normalized = Network(normalized_model(path).model)
+    fold = make_step("fold", {})
+    network = Network(fold.work.call(normalized, fold.options, context(None, repair=False)).model)
+    card = card_beside(path)
+    samples = read_samples(open_dataset(sets[0], card, input_specs(network.model)), network.model, 64)
+    fitted = samples.first(32)
+    unseen = Samples(samples.batches[len(fitted.batches) :], samples.count - fitted.count, samples.offered)
+    reference = record_reference(network, unseen, Engine(), is_classifier=False)
+    rows = []
+    for pass_name, fields in PASSES.items():
+        step = make_step(pass_name, fields)
+        started = time.monotonic()
+        try:
+            working = Context(fitted, Engine(), card.task.kind == "classification", repair=True, stopwatch=None, progress=lambda *_: None)
+            result = step.work.call(network, step.options, working)
+        except Rejected as error:
+            rows.append(Row(name, pass_name, note=f"refused: {error.message}"))
+            continue
+        if not result.modified:
+            rows.append(Row(name, pass_name, note=f"nothing to do: {'; '.join(result.notes)}"))
+            continue
+        sqnr_db = -10 * math.log10(max(reference.damage(result.model, Engine()), 1e-15))
+        agreement = reference.agreement(result.model, Engine()) if card.task.kind == "classification" else None
+        macs = Network(result.model).macs / network.macs
+        rows.append(Row(name, pass_name, macs, agreement=agreement, sqnr_db=sqnr_db, seconds=time.monotonic() - started))
+    return rows
+
+
+def int8_row(subject: Subject) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         card = card_beside(subject.path)
-        samples = open_dataset(data / SETS[subject.name][0], card, input_specs(normalized_model(subject.path).model))
+        samples = open_dataset(subject.samples, card, input_specs(normalized_model(subject.path).model))
         made = calibrate(subject.path, samples, Path(folder), CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
         model = onnx.load(str(made.onnxruntime))
         size = len(pack(made.onnxruntime.read_bytes()))
@@ -233,52 +184,6 @@ def int8_row(subject: Subject, data: Path) -> Row:
 
 
 # --- a large network --------------------------------------------------------------------------------------------------------------------
-
-
-def resnet50(seed: int = 0) -> Any:
-    """ResNet-50's shape with random weights of a decaying spectrum; batch norms are folded."""
-    rng = np.random.default_rng(seed)
-    nodes: list[Any] = []
-    constants: list[Any] = []
-
-    def conv(source: str, name: str, into: int, out: int, kernel: int, stride: int = 1, *, relu: bool = True) -> str:
-        weight = rng.standard_normal((out, into, kernel, kernel)) * (0.995 ** np.arange(into))[None, :, None, None]
-        weight *= math.sqrt(1.6 / np.square(weight).sum((1, 2, 3)).mean())
-        constants.append(numpy_helper.from_array(weight.astype(np.float32), f"{name}.w"))
-        constants.append(numpy_helper.from_array((0.05 * rng.standard_normal(out)).astype(np.float32), f"{name}.b"))
-        pads, steps = [kernel // 2] * 4, [stride, stride]
-        nodes.append(helper.make_node("Conv", [source, f"{name}.w", f"{name}.b"], [f"{name}.y"], name, pads=pads, strides=steps))
-        if not relu:
-            return f"{name}.y"
-        nodes.append(helper.make_node("Relu", [f"{name}.y"], [f"{name}.r"], f"{name}.relu"))
-        return f"{name}.r"
-
-    x = conv("x", "stem", 3, 64, 7, 2)
-    nodes.append(helper.make_node("MaxPool", [x], ["pool"], "pool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]))
-    x, into = "pool", 64
-    for stage, (width, blocks) in enumerate([(64, 3), (128, 4), (256, 6), (512, 3)]):
-        for block in range(blocks):
-            name, stride = f"s{stage}b{block}", 2 if stage and not block else 1
-            y = conv(x, f"{name}.1", into, width, 1)
-            y = conv(y, f"{name}.2", width, width, 3, stride)
-            y = conv(y, f"{name}.3", width, 4 * width, 1, relu=False)
-            short = conv(x, f"{name}.0", into, 4 * width, 1, stride, relu=False) if not block else x
-            nodes.append(helper.make_node("Add", [y, short], [f"{name}.s"], f"{name}.add"))
-            nodes.append(helper.make_node("Relu", [f"{name}.s"], [f"{name}.o"], f"{name}.out"))
-            x, into = f"{name}.o", 4 * width
-    nodes.append(helper.make_node("GlobalAveragePool", [x], ["gap"], "gap"))
-    nodes.append(helper.make_node("Flatten", ["gap"], ["flat"], "flat"))
-    constants.append(numpy_helper.from_array((rng.standard_normal((1000, 2048)) / 45).astype(np.float32), "fc.w"))
-    constants.append(numpy_helper.from_array(np.zeros(1000, np.float32), "fc.b"))
-    nodes.append(helper.make_node("Gemm", ["flat", "fc.w", "fc.b"], ["logits"], "fc", transB=1))
-    graph = helper.make_graph(
-        nodes,
-        "resnet50",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 224, 224])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 1000])],
-        constants,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
 def large(samples: int = 32) -> list[Row]:
@@ -337,19 +242,22 @@ def show(rows: Sequence[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder with models, images and arrays")
-    parser.add_argument("--model", action="append", choices=sorted(SETS), help="default: all")
-    parser.add_argument("--part", action="append", choices=["structure", "codec", "large"], help="default: all")
+    parser.add_argument("--model", action="append", choices=sorted(SETS | FURTHER), help="default: all")
+    parser.add_argument("--part", action="append", choices=["structure", "codec", "passes", "large"], help="default: all")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    parts = options.part or ["structure", "codec", "large"]
+    parts = options.part or ["structure", "codec", "passes", "large"]
     rows: list[Row] = []
     # The large network first: the peak of memory is of the whole process.
     if "large" in parts:
         rows += large()
-    for name in options.model or ["cifar10_resnet20", "squeezenet1.1", "mobilenet_v2", "kws_dscnn"] if {"structure", "codec"} & set(parts) else []:
-        subject = load(name, options.data)
-        rows += structure(subject) if "structure" in parts else []
-        rows += codec(subject, options.data) if "codec" in parts and name in RATIOS else []
+    for name in (options.model or [*SETS, *FURTHER]) if {"structure", "codec", "passes"} & set(parts) else []:
+        with tempfile.TemporaryDirectory() as folder:
+            rows += every_pass(name, options.data, Path(folder)) if "passes" in parts else []
+            if name in SETS and {"structure", "codec"} & set(parts):
+                subject = load(name, options.data, Path(folder))
+                rows += structure(subject) if "structure" in parts else []
+                rows += codec(subject) if "codec" in parts and name in RATIOS else []
         print(f"{name} done", file=sys.stderr)
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=1))

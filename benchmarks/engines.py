@@ -6,6 +6,8 @@
   The benchmark's own time is what the same request with the shortest and with a longer measurement differ by, and is taken off.
 - **overhead**: `Runner.infer` against a loop over the same session's `run`, written by hand, in turns of 20 ms in one process; the ratio of medians
   per round.
+- **cancel**: a build that is inside the runtime's loading of a model, from the cancel to the child's end; and through a fleet on loopback, from
+  the command to the end that the controller hears of.
 - **memory**: a model of 4 kB whose constants grow to 8 GB when it is loaded, built under a limit of 2 GB; this process's memory around it.
 """
 
@@ -14,9 +16,11 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -25,10 +29,15 @@ from edgewright.cli.output import json_option, number, print_json, print_table
 from edgewright.engines.base import BuildOptions
 from edgewright.engines.discovery import load_backend
 from edgewright.engines.ort.library import onnxruntime_library
-from edgewright.pipeline.child import Limits, Outcome, group_rss_mb, run_child
+from edgewright.pipeline.child import Limits, Outcome, run_child
 from edgewright.pipeline.measure import zeros_for
+from edgewright.pipeline.memory import group_rss_mb
 from edgewright.pipeline.request import BuildRequest, OptimizeRequest, OptimizeResult
 from spread import Conditions, Spread, conditions, conditions_line
+
+if TYPE_CHECKING:
+    from edgewright.cli.demo.loopback import LoopbackFleet
+    from edgewright.controller.reports import TargetView
 
 PATIENT = Limits(time_s=1800, nice=0)
 TURN_S = 0.02
@@ -53,6 +62,13 @@ class Overhead(msgspec.Struct, frozen=True, kw_only=True):
     ratio: Spread
 
 
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """Seconds from a cancel until nothing of the build is left: in this process, and through controller, broker and agent."""
+
+    child_s: Spread
+    agent_s: Spread
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """How the greedy build ended, and what it did to this process."""
 
@@ -71,6 +87,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     conditions: Conditions
     again: Again
     overhead: tuple[Overhead, ...]
+    cancel: Cancel
     memory: Memory
 
 
@@ -85,6 +102,7 @@ def main(model: Path, calibration: Path, rounds: int, seconds: float, as_json: b
     result = Result(
         again=deploy_again(model.resolve(), calibration.resolve(), rounds),
         overhead=tuple(measure_overhead(path, rounds, seconds) for path in (model.resolve(), _tiny_model())),
+        cancel=cancel_builds(rounds),
         memory=build_too_much(),
         conditions=conditions("", Path(tempfile.gettempdir())),
     )
@@ -95,6 +113,10 @@ def main(model: Path, calibration: Path, rounds: int, seconds: float, as_json: b
     rows += [
         [f"runner over bare loop, {entry.model}", f"{entry.ratio.median:.4f}", "≤ 1.02", f"{entry.bare_us.median:.1f} µs by hand"]
         for entry in result.overhead
+    ]
+    rows += [
+        ["cancel of a running build, the child", f"{result.cancel.child_s.median:.2f} s", "≤ 2 s", f"at most {result.cancel.child_s.max:.2f} s"],
+        ["cancel of a running build, the fleet", f"{result.cancel.agent_s.median:.2f} s", "≤ 2 s", f"at most {result.cancel.agent_s.max:.2f} s"],
     ]
     grown = result.memory.after_mb - result.memory.before_mb
     rows += [
@@ -192,6 +214,69 @@ def _interleaved_us(sides: tuple[Callable[[], object], Callable[[], object]], se
     return first, second
 
 
+def cancel_builds(rounds: int) -> Cancel:
+    """A model whose loading multiplies matrices for minutes, in one call of the runtime that nothing interrupts but the child's end."""
+    with tempfile.TemporaryDirectory(prefix="edgewright-bench-") as folder:
+        path = Path(folder) / "slow.onnx"
+        path.write_bytes(_slow_model(1024, 1000))
+        return Cancel(
+            child_s=Spread.of([_cancel_child(path, Path(folder) / f"engine-{index}") for index in range(rounds)]),
+            agent_s=Spread.of(_cancel_by_fleet(path, Path(folder) / "fleet", rounds)),
+        )
+
+
+def _cancel_child(path: Path, out: Path) -> float:
+    cancel, cancelled_s = threading.Event(), 0.0
+
+    def on_progress(share: float, _note: str) -> None:
+        nonlocal cancelled_s
+        if share > 0 and not cancel.is_set():
+            cancelled_s = time.monotonic()
+            cancel.set()
+
+    request = BuildRequest(model=str(path), out=str(out), backend="onnxruntime", identity=str(out.parent))
+    outcome = run_child("build", msgspec.json.encode(request), PATIENT, on_progress=on_progress, cancel=cancel)
+    assert outcome.kind == "cancelled", outcome
+    return time.monotonic() - cancelled_s
+
+
+def _cancel_by_fleet(path: Path, folder: Path, rounds: int) -> list[float]:
+    from edgewright.cli.demo.loopback import LoopbackFleet
+    from edgewright.controller.enrollment import Address
+
+    with LoopbackFleet(folder) as fleet:
+        served = fleet.serve("auto")
+        fleet.start_agents(["board"], Address(served.host, served.port))
+        return [_cancel_deployment(fleet, path) for _ in range(rounds)]
+
+
+def _cancel_deployment(fleet: LoopbackFleet, path: Path) -> float:
+    from edgewright.controller.orders import new_deployment_id
+    from edgewright.controller.packing import MODEL_NAME, pack_model
+    from edgewright.core.wire.messages import Order
+
+    order = Order(deployment=new_deployment_id("slow"), version="1", model=pack_model(fleet.blobs, path), model_file=MODEL_NAME, recipe="none")
+    fleet.orders.deploy("slow", order, ["board"], time.time())
+
+    def target() -> TargetView:
+        return fleet.reports.deployment(order.deployment).devices[0]
+
+    _wait_for(lambda: target().progress is not None)
+    started = time.monotonic()
+    fleet.orders.command("board", "cancel", deployment=order.deployment, model=None, now_s=time.time())
+    _wait_for(lambda: target().is_over)
+    assert target().state == "CANCELED", target()
+    return time.monotonic() - started
+
+
+def _wait_for(look: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 120
+    while not look():
+        if time.monotonic() > deadline:
+            raise click.ClickException("the fleet does not answer")
+        time.sleep(0.01)
+
+
 def build_too_much() -> Memory:
     """Sixteen constants of half a gigabyte, grown from a few bytes while the model is loaded."""
     with tempfile.TemporaryDirectory(prefix="edgewright-bench-") as folder:
@@ -204,7 +289,7 @@ def build_too_much() -> Memory:
         kind=outcome.kind,
         code=outcome.reason.code if outcome.reason is not None else "",
         limit_mb=LIMIT_MB,
-        peak_mb=outcome.peak_rss_mb,
+        peak_mb=outcome.peak_mb,
         seconds=outcome.seconds,
         before_mb=before_mb,
         after_mb=group_rss_mb(os.getpid()),
@@ -225,6 +310,18 @@ def _greedy_model(step_mb: int, steps: int) -> bytes:
         previous = f"s{step}"
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", previous)]
     graph = helper.make_graph(nodes, "greedy", values[:1], values[1:], weights)
+    return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+
+
+def _slow_model(side: int, steps: int) -> bytes:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = [numpy_helper.from_array(np.array([side, side], np.int64), "shape"), numpy_helper.from_array(np.full(1, 1 / side, np.float32), "c")]
+    nodes = [helper.make_node("Expand", ["c", "shape"], ["m0"])]
+    nodes += [helper.make_node("MatMul", [f"m{step}", f"m{step}"], [f"m{step + 1}"]) for step in range(steps)]
+    nodes += [helper.make_node("ReduceMean", [f"m{steps}"], ["mean"], keepdims=0), helper.make_node("Add", ["x", "mean"], ["y"])]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "slow", values[:1], values[1:], weights)
     return bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
 
 

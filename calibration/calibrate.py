@@ -12,22 +12,23 @@ from pathlib import Path
 
 from ..core.dataset import Dataset
 from ..core.digest import digest_of_file
-from ..core.errors import Rejected
 from ..core.files import write_atomic
 from ..engines.base import Tensors
 from ..engines.feeds import cast_feeds, filled_feeds, fixed_batch
 from ..engines.model import input_specs
-from .collect import Observed, Watch, observe
-from .dialects import NARROW_WEIGHT_MAX, TENSORRT, onnxruntime_dialect
+from .collect import Watch, keep_samples, observe
+from .dialects import NARROW_WEIGHT_MAX, TENSORRT, Target, onnxruntime_dialect
+from .doubts import dead_channels
 from .graph import Graph
 from .keep import KeptSamples
 from .memory import give_memory_back
 from .normalize import normalized_model
 from .placement import float_ends
-from .plan import Plan, Skipped, plan_for_onnxruntime
-from .ranges import METHODS, NEEDS_HISTOGRAM, MethodName
+from .plan import Plan, Skipped, nothing_to_quantise, plan_for_onnxruntime
+from .ranges import NEEDS_HISTOGRAM, MethodName, method_named
 from .repair import Repair, Repaired, RepairOptions
-from .table import Range, RangeTable
+from .sensitivity import Mixed, Mixer
+from .table import RangeTable
 from .tensorrt import calibration_cache, plan_for_tensorrt
 from .verify import Verifier
 from .writer import Dialect, QdqWriter
@@ -43,9 +44,16 @@ MAX_KEPT, MIN_KEPT = 256, 32
 
 @dataclass(frozen=True, slots=True)
 class CalibrationOptions:
-    """How to calibrate. `threads` 0 = all cores; `batch` is used where the model leaves it free."""
+    """How to calibrate. `threads` 0 = all cores; `batch` is used where the model leaves it free.
+
+    `target` is the processor that ONNX Runtime's file is written for. With a `table` of the same model nothing is observed. Below
+    `min_sqnr_db` (None: no such budget) the most sensitive layers go back to float.
+    """
 
     method: MethodName = "auto"
+    target: Target = "here"
+    table: RangeTable | None = None
+    min_sqnr_db: float | None = None
     repair: bool = True
     threads: int = 0
     batch: int = 1
@@ -108,8 +116,7 @@ def calibrate(
         Unfit: ``cancelled``.
     """
     started = time.monotonic()
-    if options.method not in METHODS:
-        raise Rejected("method-unknown", f"there is no calibration method {options.method!r}", f"Use one of: {', '.join(METHODS)}")
+    method_named(options.method)
     give_memory_back()
     progress(0.0, "reading the model")
     normalized = normalized_model(model)
@@ -125,7 +132,10 @@ def calibrate(
         repaired = _repair(task, table, kept) if options.repair else plain
         fixed = time.monotonic()
         progress(0.92, "writing and verifying the INT8 model")
-        chosen, data, notes = _never_worse(Verifier(graph.model, kept, options.threads), task.plan, task.dialect, repaired, plain)
+        verifier = Verifier(graph.model, kept, options.threads)
+        chosen, data, notes = _never_worse(verifier, task.plan, task.dialect, repaired, plain)
+        if options.min_sqnr_db is not None:
+            task, data = _within_budget(task, verifier, chosen, data, options.min_sqnr_db, notes)
     _write(task, chosen, data, table)
     progress(1.0, "calibrated")
     done = time.monotonic()
@@ -140,12 +150,12 @@ def calibrate(
         phases=Phases(read - started, seen - read, fixed - seen, done - fixed),
         quantized=len(task.plan.layers),
         skipped=task.plan.skipped,
-        warnings=(*normalized.notes, *repaired.notes, *notes, *warnings),
+        warnings=(*normalized.notes, *repaired.notes, *notes, *warnings, *dead_channels(graph, task.plan)),
     )
 
 
 def _task(graph: Graph, name: str, feeds: Tensors, out: Path, options: CalibrationOptions, progress: Progress, cancel: Callable[[], bool]) -> _Task:
-    dialect = onnxruntime_dialect()
+    dialect = onnxruntime_dialect(None if options.target == "here" else options.target)
     plan = _plan(graph, name)
     if options.repair and options.repairs.ends:
         plan = plan_for_onnxruntime(graph, float_ends(graph, plan, dialect, feeds))
@@ -155,10 +165,14 @@ def _task(graph: Graph, name: str, feeds: Tensors, out: Path, options: Calibrati
 def _observe(task: _Task, model_digest: str, dataset: Dataset, kept: KeptSamples) -> tuple[RangeTable, list[str]]:
     """The range table, and what a person should know about it; what was observed is let go."""
     options, count = task.options, dataset.samples
+    if options.table is not None:
+        options.table.check(model_digest, task.tensors)
+        keep_samples(dataset, kept, cancel=task.cancel)
+        return options.table, []
     watch = Watch(task.tensors, options.method in NEEDS_HISTOGRAM, options.method == "auto", options.threads, options.batch)
     report = lambda share: task.progress(0.02 + 0.4 * share, f"observed {int(share * count)} of {count} samples")
     observed = observe(task.graph.model, watch, dataset, kept, progress=report, cancel=task.cancel)
-    return table_of(model_digest, task.tensors, observed, options.method), _warnings(observed)
+    return observed.table(model_digest, options.method), observed.warnings()
 
 
 def _repair(task: _Task, table: RangeTable, kept: KeptSamples) -> Repaired:
@@ -180,8 +194,7 @@ def _write(task: _Task, chosen: Repaired, data: bytes, table: RangeTable) -> Non
 def _plan(graph: Graph, name: str) -> Plan:
     plan = plan_for_onnxruntime(graph)
     if not plan.layers:
-        reasons = "; ".join(sorted({entry.reason for entry in plan.skipped})) or "it has no Conv, Gemm or MatMul"
-        raise Rejected("nothing-to-quantise", f"no layer of {name} can be quantised: {reasons}", "Deploy it with recipe = none")
+        raise nothing_to_quantise(plan, name)
     return plan
 
 
@@ -209,6 +222,26 @@ def _never_worse(verifier: Verifier, plan: Plan, dialect: Dialect, repaired: Rep
     return chosen, data, notes
 
 
+def _within_budget(task: _Task, verifier: Verifier, chosen: Repaired, data: bytes, wanted_db: float, notes: list[str]) -> tuple[_Task, bytes]:
+    """`task` and its file with the most sensitive layers in float where INT8 alone does not reach `wanted_db`; `notes` says which."""
+    reached = verifier.sqnr_db(data)
+    if reached >= wanted_db:
+        return task, data
+    float_now = frozenset(entry.node for entry in task.plan.skipped)
+
+    def replanned(more: frozenset[str]) -> Plan | None:
+        plan = plan_for_onnxruntime(task.graph, float_now | more)
+        return plan if all(name in chosen.table.ranges for name in plan.observed) else None
+
+    mixer = Mixer(verifier, replanned, lambda plan: _written(plan, task.dialect, chosen), task.cancel)
+    mixed = mixer.reach(wanted_db, Mixed(task.plan, data, reached, ()))
+    notes += [f"{entry.layer.node} was kept in float: alone it gains {entry.gain_db:.2f} dB" for entry in mixed.kept]
+    if mixed.sqnr_db < wanted_db:
+        notes.append(f"{wanted_db:g} dB were wanted, {mixed.sqnr_db:.1f} dB reached with {len(mixed.kept)} layers in float")
+    kept = frozenset(entry.layer.node for entry in mixed.kept)
+    return replace(task, plan=mixed.plan, explicit=plan_for_tensorrt(task.graph, kept)), mixed.data
+
+
 def _written(plan: Plan, dialect: Dialect, network: Repaired) -> bytes:
     data: bytes = QdqWriter(network.graph, plan, network.table, dialect, network.weights).write().SerializeToString()
     return data
@@ -224,24 +257,3 @@ def _first_feeds(graph: Graph, dataset: Dataset) -> Tensors:
     specs = input_specs(graph.model)
     size = fixed_batch(specs) or 1
     return filled_feeds(cast_feeds(next(iter(dataset.batches(size))).feeds, specs), size)
-
-
-def table_of(model_digest: str, tensors: tuple[str, ...], observed: Observed, method: str) -> RangeTable:
-    """The range table of what was observed."""
-    ranges = {}
-    for tensor in tensors:
-        seen = observed.seen[tensor]
-        low, high = METHODS[method](seen.extremes, seen.histogram)
-        ranges[tensor] = Range(low, high, method, seen.samples)
-    return RangeTable(model=model_digest, ranges=ranges)
-
-
-def _warnings(observed: Observed) -> list[str]:
-    """What a person should know about the ranges."""
-    found: list[str] = []
-    if observed.samples < 32:
-        found.append(f"only {observed.samples} samples: ranges may be too narrow; a few hundred calibrate well")
-    constant = [name for name, seen in observed.seen.items() if seen.extremes.low >= seen.extremes.high]
-    if constant:
-        found.append(f"{len(constant)} tensors never changed, {constant[0]!r} among them: the samples or the model may be degenerate")
-    return found

@@ -104,10 +104,20 @@ def clip_bounds(graph: Graph, node: Any) -> tuple[float, float] | None:
 def nested_graphs(graph: Any) -> Iterator[Any]:
     """The graphs directly inside the nodes of `graph` (If, Loop, Scan)."""
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield attribute.g
-            yield from attribute.graphs
+        yield from graphs_within(node)
+
+
+def graphs_within(node: Any) -> Iterator[Any]:
+    """The graphs directly inside `node`."""
+    for entry in node.attribute:
+        if entry.type == onnx.AttributeProto.GRAPH:
+            yield entry.g
+        yield from entry.graphs
+
+
+def opset_of(model: Any) -> int:
+    """The version of ONNX's own operators that `model` uses."""
+    return next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 1)
 
 
 def captured_names(graph: Any) -> set[str]:

@@ -13,15 +13,16 @@ The graph's inputs and outputs keep their names and shapes; float16 ones become 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from ..core.errors import Rejected
+from ..core.errors import Rejected, Unfit
 from ..engines.model import first_line, read_model
 from .graph import captured_names
 from .heads import with_matrix_heads
@@ -29,6 +30,7 @@ from .heads import with_matrix_heads
 MIN_OPSET = 13
 TARGET_OPSET = 17
 MAX_OPSET = 23
+MAX_WEIGHT_BYTES = (2 << 30) - (16 << 20)
 _SHAPES = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"})
 
 
@@ -45,7 +47,9 @@ def normalized_model(path: Path) -> Normalized:
 
     Raises:
         Rejected: ``model-unreadable``, or ``model-too-old`` when ONNX cannot convert its opset.
+        Unfit: ``model-too-large`` when its weights, external ones included, are more than protobuf holds in one message.
     """
+    _check_size(path)
     model = read_model(path)
     notes: list[str] = []
     _drop_weights_from_inputs(model.graph)
@@ -66,6 +70,17 @@ def normalized_model(path: Path) -> Normalized:
     except (onnx.shape_inference.InferenceError, RuntimeError) as error:
         notes.append(f"shapes could not be inferred: {first_line(error)}")
     return Normalized(with_matrix_heads(model), tuple(notes))
+
+
+def _check_size(path: Path) -> None:
+    """Before any external weight is read: what they are together, by their shapes."""
+    tensors = read_model(path, with_weights=False).graph.initializer
+    if not any(tensor.data_location == TensorProto.EXTERNAL for tensor in tensors):
+        return
+    size_bytes = sum(prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in tensors)
+    if size_bytes > MAX_WEIGHT_BYTES:
+        message = f"the weights of {path.name} are {size_bytes / 1e9:.1f} GB; quantising holds a model in one message of at most 2 GB"
+        raise Unfit("model-too-large", message, "Deploy it as it is (recipe = none), or quantise its weights where it is exported")
 
 
 def _drop_weights_from_inputs(graph: Any) -> None:

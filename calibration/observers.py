@@ -1,22 +1,26 @@
 """What is kept of a tensor while samples stream by: constant memory, and independent of the order of the samples.
 
 `Histogram` counts the upper 16 bits of each float32: sign, exponent and seven bits of mantissa. So its bins need no range in advance,
-are never rebinned, merge exactly, and are narrower than 0.8 % of their value everywhere.
+are never rebinned, merge exactly, and are narrower than 0.8 % of their value everywhere. Extremes are those of all values; of a large tensor the
+histogram counts part, evenly spread.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 BINS = 1 << 16
+HISTOGRAM_VALUES = 4096
+_COUNTED_AT_ONCE = 1 << 18
 
 Counts = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
+Ascending = tuple[Doubles, Doubles, Counts]
 
 
 @dataclass(slots=True)
@@ -26,33 +30,59 @@ class Extremes:
     low: float = float("inf")
     high: float = float("-inf")
 
-    def add(self, values: npt.NDArray[Any]) -> bool:
-        """Returns False, and keeps what it was, when NaN or infinity is among `values`."""
-        low, high = float(values.min()), float(values.max())
+    def add(self, values: npt.NDArray[Any], peak: npt.NDArray[Any] | None = None) -> bool:
+        """`peak` holds the largest values of what `values` are part of. Returns False, and keeps what it was, when NaN or infinity is there."""
+        low, high = float(values.min()), float((values if peak is None else peak).max())
         if not (math.isfinite(low) and math.isfinite(high)):
             return False
         self.low, self.high = min(self.low, low), max(self.high, high)
         return True
 
 
-@dataclass(slots=True)
 class Histogram:
-    """Counts per 16-bit code; 512 KiB each."""
+    """Counts per 16-bit code; 512 KiB each, and as much again of codes that are not counted yet."""
 
-    counts: Counts = field(default_factory=lambda: np.zeros(BINS, np.int64))
+    def __init__(self) -> None:
+        self._counts: Counts = np.zeros(BINS, np.int64)
+        self._waiting: list[npt.NDArray[np.uint16]] = []
+        self._waiting_values = 0
+        self._ascending: Ascending | None = None
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
-        codes = np.ascontiguousarray(values).view(np.uint32) >> 16
-        self.counts += np.bincount(codes.reshape(-1), minlength=BINS)
+        codes = (np.ascontiguousarray(values).view(np.uint32) >> 16).astype(np.uint16).reshape(-1)
+        self._waiting.append(codes)
+        self._waiting_values += codes.size
+        if self._waiting_values >= _COUNTED_AT_ONCE:
+            self._count()
 
-    def ascending(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], Counts]:
+    @property
+    def counts(self) -> Counts:
+        self._count()
+        return self._counts
+
+    def ascending(self) -> Ascending:
         """The occupied bins in ascending order of value: inner and outer edge (nearer to and farther from zero), and counts."""
-        codes = np.flatnonzero(self.counts)
-        counts = self.counts[codes]
-        inner = edge_values(codes)
-        outer = edge_values(codes + 1)
-        order = np.argsort(inner, kind="stable")
-        return inner[order], outer[order], counts[order]
+        self._count()
+        if self._ascending is None:
+            codes = np.flatnonzero(self._counts)
+            inner, outer = edge_values(codes), edge_values(codes + 1)
+            order = np.argsort(inner, kind="stable")
+            self._ascending = inner[order], outer[order], self._counts[codes][order]
+        return self._ascending
+
+    def _count(self) -> None:
+        if self._waiting:
+            self._counts += np.bincount(np.concatenate(self._waiting), minlength=BINS)
+            self._waiting, self._waiting_values, self._ascending = [], 0, None
+
+
+def thinned(values: npt.NDArray[Any], samples: int) -> npt.NDArray[Any]:
+    """Of each of `samples` at most `HISTOGRAM_VALUES` values, evenly spread, whatever batch they came in."""
+    step = -(-values.size // (samples * HISTOGRAM_VALUES))
+    if step <= 1:
+        return values
+    # An odd step falls on every place and channel in turn, whose numbers are mostly even.
+    return values.reshape(samples, -1)[:, :: step | 1]
 
 
 @dataclass(frozen=True, slots=True)

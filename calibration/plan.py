@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import Rejected
 from .graph import Graph, attribute, clip_bounds
 
 SAME_RANGE = frozenset({"MaxPool", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Pad"})
 JOINING = frozenset({"Add", "Concat", "AveragePool", "GlobalAveragePool", *SAME_RANGE})
+_KEPT = "kept in float: there it costs no time on this runtime and the most fidelity in integers, or the budget needs it"
 WEIGHTED = frozenset({"Conv", "Gemm", "MatMul"})
 
 
@@ -85,11 +87,7 @@ def plan_for_onnxruntime(graph: Graph, keep_float: frozenset[str] = frozenset())
     for node in graph.nodes:
         if node.op_type not in WEIGHTED and node.op_type not in {"ConvTranspose", "LSTM", "GRU", "Attention"}:
             continue
-        reason = (
-            "kept in float, where it costs no time on this runtime and the most fidelity in integers"
-            if node_name(node) in keep_float
-            else _refusal(graph, node)
-        )
+        reason = _refusal(graph, node) or (_KEPT if node_name(node) in keep_float else None)
         if reason is not None:
             skipped.append(Skipped(node_name(node), node.op_type, reason))
         else:
@@ -99,12 +97,18 @@ def plan_for_onnxruntime(graph: Graph, keep_float: frozenset[str] = frozenset())
     return Plan(tuple(layers.values()), frozenset(joined), tensors, _ranges(graph, joined, set(tensors)), tuple(skipped))
 
 
+def nothing_to_quantise(plan: Plan, name: str) -> Rejected:
+    """What to raise when `plan` of the model `name` has no layer."""
+    reasons = "; ".join(sorted({entry.reason for entry in plan.skipped})) or "it has no Conv, Gemm or MatMul"
+    return Rejected("nothing-to-quantise", f"no layer of {name} can be quantised: {reasons}", "Deploy it with recipe = none")
+
+
 def _refusal(graph: Graph, node: Any) -> str | None:
     if node.op_type not in WEIGHTED:
         return "ONNX Runtime has no INT8 kernel for it"
     weight = graph.constant(node.input[1])
     if weight is None:
-        return "its weights are not constant"
+        return "it multiplies two activations" if node.op_type == "MatMul" else "its weights are not constant"
     if weight.dtype != "float32" or node.input[0] not in graph.float_tensors:
         return "its input or weights are not float32"
     if graph.constant(node.input[0]) is not None:

@@ -12,11 +12,12 @@ Every range includes zero, so that zero (padding, a ReLU's floor) has an exact c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from ..core.errors import Rejected
 from .observers import Extremes, Histogram
 
 Interval = tuple[float, float]
@@ -153,4 +154,18 @@ METHODS: dict[str, Method] = {
     "mse": mse_range,
     "minmax": minmax_range,
 }
+
+
+def method_named(name: str) -> MethodName:
+    """`name` as a method.
+
+    Raises:
+        Rejected: ``method-unknown``.
+    """
+    for method in get_args(MethodName):
+        if method == name:
+            return method  # type: ignore[no-any-return] # one of MethodName's own words
+    raise Rejected("method-unknown", f"there is no calibration method {name!r}", f"Use one of: {', '.join(METHODS)}")
+
+
 NEEDS_HISTOGRAM = frozenset(METHODS) - {"minmax"}

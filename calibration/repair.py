@@ -25,9 +25,8 @@ from .keep import KeptSamples
 from .memory import give_memory_back
 from .observers import ChannelExtremes, ChannelStatistics
 from .plan import Plan
-from .ranges import METHODS
 from .spool import Spool
-from .table import Range, RangeTable
+from .table import RangeTable
 from .walk import Walk, WalkOptions, not_repairable
 from .writer import Dialect, WeightCodes
 
@@ -111,10 +110,7 @@ class Repair:
         histograms = method != "minmax"
         watch = Watch(self.tensors, histograms=histograms, threads=self.options.threads)
         observed = observe_kept(graph.model, watch, self.kept, cancel=self.cancel)
-        ranges = dict(self.table.ranges)
-        for name, seen in observed.seen.items():
-            low, high = METHODS[method](seen.extremes, seen.histogram)
-            ranges[name] = Range(low, high, method, seen.samples)
+        ranges = self.table.ranges | observed.table(self.table.model, method).ranges
         return graph, RangeTable(model=self.table.model, ranges=ranges)
 
     def _statistics(self, tensors: list[str]) -> dict[str, ChannelStatistics]:

@@ -6,6 +6,7 @@ One table serves every dialect: it says which real interval each tensor's codes 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,18 @@ class RangeTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def encode(self) -> bytes:
         """Canonical bytes: equal tables are equal files."""
         return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=1)
+
+    def check(self, model: str, tensors: Sequence[str]) -> None:
+        """Hold the table against the model with the digest `model`, of which `tensors` need ranges.
+
+        Raises:
+            Rejected: ``table-mismatch``.
+        """
+        if self.model != model:
+            raise Rejected("table-mismatch", "the range table is of another model", "Calibrate this model, or give its own ranges.json")
+        missing = next((name for name in tensors if name not in self.ranges), None)
+        if missing is not None:
+            raise Rejected("table-mismatch", f"the range table has no range of {missing!r}", "It is from another version: calibrate again")
 
     def save(self, path: Path) -> None:
         write_atomic(path, self.encode())
@@ -86,7 +99,13 @@ def merge_tables(tables: list[RangeTable]) -> RangeTable:
 
 
 def drift(old: RangeTable, new: RangeTable) -> dict[str, float]:
-    """How far each range moved: 1 − overlap/union of the two intervals, 0 = unchanged, 1 = disjoint."""
+    """How far each range moved: 1 − overlap/union of the two intervals, 0 = unchanged, 1 = disjoint.
+
+    Raises:
+        Rejected: ``table-mismatch`` when they are of different models.
+    """
+    if old.model != new.model:
+        raise Rejected("table-mismatch", "the range tables are of different models", "Compare tables of one model only")
     moved = {}
     for name in old.ranges.keys() & new.ranges.keys():
         a, b = old.ranges[name], new.ranges[name]

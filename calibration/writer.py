@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -19,24 +20,37 @@ from .plan import Layer, Plan, node_name
 from .table import Range, RangeTable
 
 Floats = npt.NDArray[np.float32]
+FLOAT8: np.dtype[Any] = np.dtype(ml_dtypes.float8_e4m3fn)
+FLOAT8_MAX = 448.0
 _MIN_SCALE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How codes are written. `weight_max` below 127 keeps sums inside 16 bits on processors without VNNI."""
+    """How codes are written. `weight_max` below 127 keeps sums inside 16 bits on processors without VNNI.
+
+    With `is_float8` codes are 8-bit floats of four exponent bits, with one scale for all weights of a layer.
+    """
 
     name: str
     is_unsigned: bool
     quantizes_bias: bool
     weight_max: int = 127
+    is_float8: bool = False
+
+    @property
+    def code_type(self) -> npt.DTypeLike:
+        """The type of an activation's codes."""
+        if self.is_float8:
+            return FLOAT8
+        return np.uint8 if self.is_unsigned else np.int8
 
 
 @dataclass(frozen=True, slots=True)
 class WeightCodes:
-    """A layer's weights as written: int8 codes, one scale per output channel, and the bias that goes with them."""
+    """A layer's weights as written: int8 or 8-bit float codes, one scale per output channel, and the bias that goes with them."""
 
-    codes: npt.NDArray[np.int8]
+    codes: npt.NDArray[Any]
     scales: Floats
     bias: Floats | None
 
@@ -91,8 +105,8 @@ class QdqWriter:
     def _pair(self, source: str, tensor: str) -> None:
         """Quantise `source` and dequantise it again; every reader of `tensor` reads the result."""
         scale, zero = self.activation_scale(tensor)
-        kind = np.uint8 if self.dialect.is_unsigned else np.int8
-        codes = self._constant(f"{tensor}/scale", np.asarray(scale, np.float32)), self._constant(f"{tensor}/zero", np.asarray(zero, kind))
+        zeros = np.asarray(zero, self.dialect.code_type)
+        codes = self._constant(f"{tensor}/scale", np.asarray(scale, np.float32)), self._constant(f"{tensor}/zero", zeros)
         quantized = self._new(f"{tensor}/q")
         result = tensor if source != tensor and tensor in self.graph.outputs else self._new(f"{tensor}/dq")
         self._nodes.append(helper.make_node("QuantizeLinear", [source, *codes], [quantized], f"{tensor}/quantize"))
@@ -133,13 +147,16 @@ class QdqWriter:
         assert weight is not None
         bias = None if layer.bias is None else self.graph.constant(layer.bias)
         values = None if bias is None else bias.astype(np.float32).reshape(-1)
+        if self.dialect.is_float8:
+            scale = max(float(np.abs(weight).max(initial=0.0)) / FLOAT8_MAX, _MIN_SCALE)
+            return WeightCodes((weight / scale).astype(FLOAT8), np.full(weight.shape[layer.axis], scale, np.float32), values)
         scales = weight_scales(weight, layer.axis, self.dialect.weight_max)
         scales = large_enough_for_bias(scales, values, self.activation_scale(layer.source)[0])
         return WeightCodes(weight_codes(weight, scales, layer.axis, self.dialect.weight_max), scales, values)
 
     def _constant(self, name: str, value: npt.NDArray[Any]) -> str:
         name = self._new(name)
-        self._initializers.append(numpy_helper.from_array(np.ascontiguousarray(value) if value.ndim else value, name))
+        self._initializers.append(tensor_of(value, name))
         return name
 
     def _new(self, name: str) -> str:
@@ -164,6 +181,13 @@ class QdqWriter:
         return model
 
 
+def tensor_of(value: npt.NDArray[Any], name: str) -> Any:
+    """`value` as ONNX keeps it."""
+    if value.dtype == FLOAT8:
+        return onnx.TensorProto(name=name, data_type=onnx.TensorProto.FLOAT8E4M3FN, dims=value.shape, raw_data=value.tobytes())
+    return numpy_helper.from_array(np.ascontiguousarray(value) if value.ndim else value, name)
+
+
 def activation_codes(interval: Range, dialect: Dialect) -> tuple[np.float32, int]:
     """Scale and zero point that cover `interval` (which includes zero); a width of zero gets scale 1."""
     if dialect.is_unsigned:
@@ -171,7 +195,8 @@ def activation_codes(interval: Range, dialect: Dialect) -> tuple[np.float32, int
         scale = np.float32(max(width / 255, _MIN_SCALE) if width > 0 else 1.0)
         return scale, int(np.clip(round(-interval.low / float(scale)), 0, 255))
     reach = max(-interval.low, interval.high)
-    return np.float32(max(reach / 127, _MIN_SCALE) if reach > 0 else 1.0), 0
+    largest = FLOAT8_MAX if dialect.is_float8 else 127
+    return np.float32(max(reach / largest, _MIN_SCALE) if reach > 0 else 1.0), 0
 
 
 def weight_scales(weight: Floats, axis: int, weight_max: int) -> Floats:

@@ -20,7 +20,7 @@ from .output import (
     threads_option,
 )
 
-_FIELDS = {"sparse": "is_sparse", "refittable": "is_refittable"}
+_FIELDS = {"sparse": "is_sparse", "refittable": "is_refittable", "stripped": "is_stripped"}
 
 
 @click.command()
@@ -36,13 +36,24 @@ _FIELDS = {"sparse": "is_sparse", "refittable": "is_refittable"}
 @click.option("--optimization-level", type=click.IntRange(0, 5), help="TensorRT's effort: lower builds faster, higher may run faster.")
 @click.option("--dla-core", type=click.IntRange(0, 7), help="Build for this deep-learning accelerator, with fallback to the GPU.")
 @click.option("--sparse", is_flag=True, help="Allow TensorRT's kernels for 2:4 sparse weights.")
-@click.option("--refittable", is_flag=True, help="Let weights be replaced later.")
+@click.option("--refittable", is_flag=True, help="Let weights be replaced later: edgewright engines refit.")
+@click.option("--stripped", is_flag=True, help="A plan without weights, which gets them from the model beside it when it is opened.")
 @click.option("--compatibility", type=click.Choice(["none", "version", "hardware"]), default="none", show_default=True, help="Where else it may run.")
 @click.option("--max-seconds", type=click.FloatRange(1), default=3600.0, show_default=True, help="Longest build that is allowed.")
-@click.option("--max-memory-mb", type=click.FloatRange(1), help="Most resident memory that the build may take; default: not limited.")
+@click.option("--max-memory-mb", type=click.FloatRange(1), help="Most memory that the build may take; default: not limited.")
+@click.option("--reserve-mb", type=click.FloatRange(1), help="End the build when the board has less memory than this available; default: never.")
 @cache_option
 @json_option
-def build(model: Path, out: Path, max_seconds: float, max_memory_mb: float | None, no_cache: bool, as_json: bool, **options: object) -> None:
+def build(
+    model: Path,
+    out: Path,
+    max_seconds: float,
+    max_memory_mb: float | None,
+    reserve_mb: float | None,
+    no_cache: bool,
+    as_json: bool,
+    **options: object,
+) -> None:
     """Build MODEL into an engine folder for this device: the engine, its card, a manifest and its seal.
 
     The build runs in a child process under the given limits. An engine with the same fingerprint is not built again.
@@ -65,7 +76,8 @@ def build(model: Path, out: Path, max_seconds: float, max_memory_mb: float | Non
             "calibration_cache": str(cache.resolve()) if isinstance(cache, Path) else None,
         }
         request = msgspec.convert(plain | fixed, BuildRequest)
-        outcome = run_child("build", msgspec.json.encode(request), Limits(max_seconds, max_memory_mb, nice=0), on_progress=progress)
+        limits = Limits(max_seconds, max_memory_mb, reserve_mb, nice=0)
+        outcome = run_child("build", msgspec.json.encode(request), limits, on_progress=progress)
         if outcome.result is None:
             assert outcome.reason is not None
             raise error_from_reason(outcome.reason)

@@ -23,6 +23,7 @@ from .output import (
 )
 
 if TYPE_CHECKING:
+    from ..compression.account import Cost
     from ..compression.runner import PassReport
     from ..pipeline.compress import CompressResult
 
@@ -117,7 +118,8 @@ def _timing(result: CompressResult, name: str) -> dict[str, object]:
 
 
 def _print(result: CompressResult, notes: list[str]) -> None:
-    print_table(["pass", "MACs", "parameters", "flash", "wire", "time", "unrepaired", "agreement"], [_row(entry) for entry in result.passes])
+    rows = [_row(entry) for entry in result.passes]
+    print_table(["pass", "MACs", "parameters", "flash", "wire", "time", "unrepaired", "agreement"], [*rows, _total(result)] if rows else rows)
     for entry in result.passes:
         if entry.reason:
             click.echo(f"  {entry.name} {'did nothing' if entry.outcome == 'nothing' else 'was undone'}: {entry.reason}")
@@ -142,18 +144,33 @@ def _print(result: CompressResult, notes: list[str]) -> None:
     click.echo(f"{result.path}, {size(result.written_bytes)}{what}")
 
 
+def _total(result: CompressResult) -> list[str]:
+    """What all passes that were kept come to, from the original to what was written; the time is that of the two files."""
+    kept = [entry for entry in result.passes if entry.outcome == "kept"]
+    first = result.passes[0].before
+    last = kept[-1].after if kept else first
+    before, after = (result.timings[name].latency_ms.mean for name in ("original", "compressed"))
+    agreement = None if result.fidelity is None else result.fidelity.agreement
+    return ["in total", *_cost(first, last), f"{after / before:.2f} ×", percent(None), percent(agreement)]
+
+
+def _cost(before: Cost, after: Cost) -> list[str]:
+    return [
+        f"{after.macs / before.macs:.2f} ×" if before.macs else "–",
+        f"{after.params / before.params:.2f} ×" if before.params else "–",
+        size(after.file_bytes),
+        size(after.wire_bytes),
+    ]
+
+
 def _row(entry: PassReport) -> list[str]:
-    before, after = entry.before, entry.after
     mark = {"kept": "", "undone": " (undone)", "nothing": " (nothing to do)"}[entry.outcome]
     times = "–"
     if entry.latency_before_ms is not None and entry.latency_after_ms is not None:
         times = f"{entry.latency_after_ms / entry.latency_before_ms:.2f} ×"
     return [
         entry.name + mark,
-        f"{after.macs / before.macs:.2f} ×" if before.macs else "–",
-        f"{after.params / before.params:.2f} ×" if before.params else "–",
-        size(after.file_bytes),
-        size(after.wire_bytes),
+        *_cost(entry.before, entry.after),
         times,
         percent(entry.agreement_unrepaired),
         percent(entry.agreement),

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
+from .agent import config_option as agent_config_option
 from .fleet_state import fleet_paths, state_option
-from .output import existing_path, json_option, print_json, print_table
+from .output import existing_path, json_option, new_folder, out_option, print_json, print_table, progress_bar, size
 
 BACKENDS = click.Choice(["tensorrt"])
 cache_folder = click.option("--cache", type=existing_path, help="The cache: STATE/cache of an agent; default: this user's.")
@@ -15,7 +16,7 @@ cache_folder = click.option("--cache", type=existing_path, help="The cache: STAT
 
 @click.group()
 def engines() -> None:
-    """Check and sign engine folders; export and merge timing caches."""
+    """Check, sign, import and refit engine folders; export and merge timing caches."""
 
 
 @engines.command()
@@ -65,7 +66,63 @@ def sign(folder: Path, state: Path) -> None:
     check_folder(path, trusted_by_user())
     sign_as_role = load_signer(fleet_paths(state), ROLE_ENGINES)
     write_seal(path, manifest_bytes(path), lambda data: Signature(*sign_as_role(DOMAIN + data)))
-    click.echo(f"signed {path}; copy it to CACHE/engines/FINGERPRINT of an identical device with accept_signed_engines")
+    click.echo(f"signed {path}; on an identical device: edgewright engines import {path.name}")
+
+
+@engines.command("import")
+@click.argument("folder", type=existing_path)
+@agent_config_option
+@json_option
+def import_(folder: Path, config: Path, as_json: bool) -> None:
+    """Take the engine in FOLDER, signed by the fleet's role `engines`, into this device's cache.
+
+    A deployment that needs exactly its fingerprint uses it then instead of building. Run it as the agent's user.
+    """
+    from ..agent.config import config_from_toml
+    from ..core.errors import Unfit
+    from ..pipeline.cache import StageCache
+    from ..pipeline.importing import import_engine
+
+    agent = config_from_toml(config)
+    if not agent.optimize.accept_signed_engines:
+        message = "this device takes no engines from elsewhere"
+        raise Unfit("engine-untrusted", message, f"Set accept_signed_engines = true in [optimize] of {config}")
+    cache = StageCache(agent.state / "cache")
+    manifest = import_engine(folder.resolve(), cache, agent.trust)
+    if as_json:
+        print_json({"fingerprint": manifest.fingerprint, "cache": str(cache.folder)})
+    else:
+        click.echo(f"took {manifest.fingerprint} into {cache.folder}")
+
+
+@engines.command()
+@click.argument("folder", type=existing_path)
+@click.argument("model", type=existing_path)
+@out_option
+@click.option("--max-seconds", type=click.FloatRange(1), default=600.0, show_default=True, help="Longest time that is allowed.")
+@json_option
+def refit(folder: Path, model: Path, out: Path, max_seconds: float, as_json: bool) -> None:
+    """Write the engine in FOLDER with the weights of MODEL: the same graph, trained anew. Seconds instead of a build; TensorRT 10 and later.
+
+    FOLDER was built here with --refittable.
+    """
+    import msgspec
+
+    from ..core.errors import error_from_reason
+    from ..pipeline.child import Limits, run_child
+    from ..pipeline.request import BuildResult, RefitRequest
+
+    with new_folder(out) as target, progress_bar(f"refitting {folder.name}") as progress:
+        request = RefitRequest(folder=str(folder.resolve()), model=str(model.resolve()), out=str(target))
+        outcome = run_child("refit", msgspec.json.encode(request), Limits(max_seconds, nice=0), on_progress=progress)
+        if outcome.result is None:
+            assert outcome.reason is not None
+            raise error_from_reason(outcome.reason)
+    result = msgspec.json.decode(outcome.result, type=BuildResult)
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(f"{result.path}: {size(result.size_bytes)}, refitted in {result.build_s:.1f} s")
 
 
 @engines.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .fleet_report import printable
+from .fleet_rollout import open_rollout, order_rollout
 from .fleet_state import fleet_database, fleet_paths, state_option
 from .output import json_option, print_json
 
@@ -30,7 +31,10 @@ wait_option = click.option("--wait", "wait_s", type=click.FloatRange(0), default
 @wait_option
 @json_option
 def cancel(deployment: str, state: Path, names: tuple[str, ...], wait_s: float, as_json: bool) -> int:
-    """End DEPLOYMENT on devices that are working on it; what ran before goes on running."""
+    """End DEPLOYMENT on devices that are working on it, or a rollout altogether; what ran before goes on running."""
+    found = None if names else open_rollout(state, deployment)
+    if found is not None:
+        return order_rollout(state, found, "cancel", as_json=as_json)
     with fleet_database(fleet_paths(state)) as database:
         from ..controller.reports import Reports
 
@@ -40,13 +44,18 @@ def cancel(deployment: str, state: Path, names: tuple[str, ...], wait_s: float, 
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", metavar="MODEL|ROLLOUT")
 @state_option
-@some_devices_option
+@click.option("--device", "names", multiple=True, help="A device; may be repeated. Needed for a model.")
 @wait_option
 @json_option
 def rollback(model: str, state: Path, names: tuple[str, ...], wait_s: float, as_json: bool) -> int:
-    """Let devices go back to the engine of MODEL that they ran before, and stay there until ``release``."""
+    """Let devices go back to the engine of MODEL that they ran before, and stay there until ``release``; or all of a ROLLOUT to their former goal."""
+    found = None if names else open_rollout(state, model)
+    if found is not None:
+        return order_rollout(state, found, "roll_back", as_json=as_json)
+    if not names:
+        raise click.UsageError(f"{model!r} is no rollout: name the devices with --device")
     with fleet_database(fleet_paths(state)) as database:
         return _command(state, database, "rollback", names, wait_s, model=model, as_json=as_json)
 

@@ -20,7 +20,7 @@ def print_report(view: DeploymentView) -> None:
     rows = [row for target in view.devices for row in report_rows(target)]
     for target in view.devices:
         why = f": {target.reason.line()}" if target.reason else ""
-        click.echo(printable(f"{target.device}  {target.state or 'not heard of yet'}{why}"))
+        click.echo(printable(f"{target.device}  {target.state or 'not heard of yet'}{build_line(target)}{why}"))
     if rows:
         print_table(REPORT_COLUMNS, rows)
     for reason in sorted({row.energy_reason for row in _candidates(view) if row.energy_reason}):
@@ -53,6 +53,11 @@ def report_rows(target: TargetView) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def build_line(target: TargetView) -> str:
+    """How far the build on a device is, after its state; empty where none is under way."""
+    return "" if target.progress is None else f" {100 * target.progress:.0f} %, {target.progress_note}"
 
 
 def _candidates(view: DeploymentView) -> list[Any]:

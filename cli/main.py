@@ -18,6 +18,7 @@ TRACEBACK_VARIABLE = "EDGEWRIGHT_TRACEBACK"
 COMMANDS = {
     "optimize": "optimize:optimize",
     "calibrate": "calibrate:calibrate",
+    "ranges": "ranges:ranges",
     "compress": "compress:compress",
     "distill": "distill:distill",
     "build": "build:build",

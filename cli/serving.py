@@ -17,15 +17,19 @@ import click
 import msgspec
 
 from ..controller.access import CONTROLLER_USER, mosquitto_acl
+from ..controller.authority import CA_NAME
+from ..controller.banishment import Banishment
 from ..controller.blobs import BlobStore
-from ..controller.broker import ACL_NAME, Kind, OwnBroker
+from ..controller.broker import ACL_NAME, Kind, OwnBroker, TlsListener
+from ..controller.conductor import Conductor
 from ..controller.database import Database
 from ..controller.enrollment import Address, controller_password, write_address
-from ..controller.keys import fleet_name, load_signer
+from ..controller.keys import fleet_name
 from ..controller.orders import Orders
 from ..controller.paths import FleetPaths
 from ..controller.recorder import Recorder
 from ..controller.service import Parts, Service
+from ..controller.signing import Signing
 from ..core.errors import Faulty, Rejected, Unfit
 from ..core.files import write_atomic
 from ..core.wire.link import LinkOptions, TlsFiles
@@ -53,7 +57,7 @@ class _Stop:
         self.is_set = True
 
 
-def serve_fleet(paths: FleetPaths, broker: str, port: int, ca: Path | None, *, as_json: bool) -> int:
+def serve_fleet(paths: FleetPaths, broker: str, port: int, ca: Path | None, tls: TlsListener | None, *, as_json: bool) -> int:
     """Serve until SIGTERM or SIGINT; exits 0 then.
 
     Raises:
@@ -63,11 +67,13 @@ def serve_fleet(paths: FleetPaths, broker: str, port: int, ca: Path | None, *, a
     with _Stop() as stop, _only_server(paths):
         write_atomic(paths.broker / ACL_NAME, mosquitto_acl(fleet_name(paths)).encode(), mode=0o600)  # for a broker that is not ours, too
         if broker not in KINDS:
+            if tls is not None:
+                raise Rejected("broker-unknown", "--tls-port is for our own broker", "Let the given broker have its own TLS listener")
             options = options_from_url(broker, fleet_name(paths), ca)
             write_address(paths, Address(options.host, options.port, None if options.tls is None else str(options.tls.ca.resolve())))
             return _serve(paths, options, None, stop, as_json=as_json)
         password = controller_password(paths)
-        with OwnBroker(paths, fleet_name(paths), KINDS[broker], port) as own:
+        with OwnBroker(paths, fleet_name(paths), KINDS[broker], port, tls) as own:
             options = LinkOptions(
                 host="127.0.0.1",
                 port=own.port,
@@ -77,7 +83,10 @@ def serve_fleet(paths: FleetPaths, broker: str, port: int, ca: Path | None, *, a
                 reconnect_min_s=0.2,
                 reconnect_max_s=5.0,
             )
-            write_address(paths, Address(options.host, options.port))
+            if tls is None:
+                write_address(paths, Address(options.host, options.port))
+            else:
+                write_address(paths, Address(tls.hosts[0], tls.port, str((paths.trust / CA_NAME).resolve()), has_certificates=True))
             return _serve(paths, options, own, stop, as_json=as_json)
 
 
@@ -111,12 +120,14 @@ def options_from_url(url: str, fleet: str, ca: Path | None) -> LinkOptions:
 def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop: _Stop, *, as_json: bool) -> int:
     fleet = fleet_name(paths)
     with contextlib.closing(Database(paths.database)) as database:
+        orders = Orders(database, fleet)
         parts = Parts(
             fleet=fleet,
-            orders=Orders(database, fleet),
+            orders=orders,
+            conductor=Conductor(database, orders),
             recorder=Recorder(database),
             blobs=BlobStore(paths.blobs),
-            sign=load_signer(paths),
+            signing=Signing(paths),
             change_mark=database.change_mark,
         )
         with contextlib.closing(Service(parts, options)) as service:
@@ -126,18 +137,20 @@ def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop:
             if not stop.is_set and not _has_died(own):
                 _check_up(service, options)
                 _say_ready(fleet, options, own, as_json=as_json)
-                service.run(lambda: stop.is_set or _has_died(own, refresh=True))
+                banishment = Banishment(paths, fleet, options) if own is not None else None
+                service.run(lambda: stop.is_set or _has_died(own, banishment))
             if own is not None and own.has_died() and not stop.is_set:
                 raise Faulty("broker-died", f"the {own.kind} broker ended by itself", f"See {paths.broker / 'broker.log'}")
     return 0
 
 
-def _has_died(own: OwnBroker | None, *, refresh: bool = False) -> bool:
-    """Whether our broker is gone; with `refresh`, it is told of new passwords as well."""
+def _has_died(own: OwnBroker | None, banishment: Banishment | None = None) -> bool:
+    """Whether our broker is gone; with `banishment`, it is told of what has changed about who may connect as well."""
     if own is None:
         return False
-    if refresh:
+    if banishment is not None:
         own.refresh()
+        banishment.look()
     return own.has_died()
 
 

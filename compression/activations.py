@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from ..core.errors import Rejected, Unfit
+from ..engines.base import Runner
 from ..engines.ort.runner import open_on_cpu
 from .network import Floats, Layer
 from .samples import Batch, Samples
@@ -109,9 +110,8 @@ class Frontier:
         given = self._held[0]
         wanted = list(dict.fromkeys([*tensors, *hold]))
         computed = [name for name in wanted if name not in fed and name not in given]
-        part = submodel(self._model, computed, given)
-        names = [value.name for value in part.graph.input]
-        runner = open_on_cpu(part.SerializeToString(), "the model", threads=self._engine.threads) if computed else None
+        runner = self._opened(computed) if computed else None
+        names = [] if runner is None else [spec.name for spec in runner.inputs]
         for batch, held in zip(self._samples.batches, self._held, strict=True):
             if self._engine.cancel():
                 raise Unfit("cancelled", "the compression was cancelled", "Start it again")
@@ -122,6 +122,11 @@ class Frontier:
             values = known | made
             held.update({name: values[name] for name in hold if name not in fed})
             yield {name: values[name] for name in wanted}
+
+    def _opened(self, tensors: Sequence[str]) -> Runner:
+        """A runner of what makes `tensors` from what is held; its model is not kept beside it."""
+        part = submodel(self._model, tensors, self._held[0])
+        return open_on_cpu(part.SerializeToString(), "the model", threads=self._engine.threads)
 
     def forget(self, future: Collection[str]) -> None:
         """Drop what none of the tensors in `future` depends on."""

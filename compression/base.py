@@ -20,7 +20,7 @@ from .network import Network
 from .samples import Samples
 
 Trait = Literal["folded", "shared-weights", "sparse-2-4"]
-Gain = Literal["none", "time", "size"]
+Gain = Literal["none", "time", "sparse-time", "size"]
 Progress = Callable[[float, str], None]
 # Sensitivities are averages of small numbers: few samples tell them, and each costs a run of the whole network per layer.
 MIN_PROBED, MAX_PROBED = 8, 32

@@ -10,6 +10,7 @@ at the old weights W₀ where the data say nothing. The bias follows from the me
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +22,7 @@ Doubles = npt.NDArray[np.float64]
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 # Above this the factorisations of one layer take seconds each: fewer strengths are tried.
 _LARGE = 1500
+_BLOCK = 256
 
 
 @dataclass(slots=True)
@@ -36,39 +38,68 @@ class Moments:
 
     def add(self, x: Floats, t: Floats) -> None:
         """`x` rows × groups × fan-in, `t` rows × channels."""
-        groups = x.shape[1]
-        xs = np.ascontiguousarray(x.transpose(1, 0, 2))
-        ts = np.ascontiguousarray(t.reshape(len(t), groups, -1).transpose(1, 0, 2))
-        sums = (
-            xs.sum(1, dtype=np.float64),
-            ts.sum(1, dtype=np.float64),
-            np.asarray(xs.transpose(0, 2, 1) @ xs, np.float64),
-            np.asarray(xs.transpose(0, 2, 1) @ ts, np.float64),
-            np.square(ts).sum(1, dtype=np.float64),
-        )
+        xs, ts = _by_group(x, t)
         if self.count == 0:
-            self.x, self.t, self.xx, self.xt, self.tt = sums
-        else:
-            self.x += sums[0]
-            self.t += sums[1]
-            self.xx += sums[2]
-            self.xt += sums[3]
-            self.tt += sums[4]
+            (groups, _, width), channels = xs.shape, ts.shape[2]
+            self.x, self.t, self.tt = np.zeros((groups, width)), np.zeros((groups, channels)), np.zeros((groups, channels))
+            self.xx, self.xt = np.zeros((groups, width, width)), np.zeros((groups, width, channels))
+        self.x += xs.sum(1, dtype=np.float64)
+        self.t += ts.sum(1, dtype=np.float64)
+        self.xx += xs.transpose(0, 2, 1) @ xs
+        self.xt += xs.transpose(0, 2, 1) @ ts
+        self.tt += np.square(ts).sum(1, dtype=np.float64)
         self.count += len(x)
 
-    def plus(self, other: Moments) -> Moments:
-        if self.count == 0 or other.count == 0:
-            return self if other.count == 0 else other
-        return Moments(self.count + other.count, self.x + other.x, self.t + other.t, self.xx + other.xx, self.xt + other.xt, self.tt + other.tt)
-
     def normal(self) -> Normal:
-        """The centred equations."""
+        """The centred equations; more rows may follow."""
+        return Moments(self.count, self.x, self.t, self.xx.copy(), self.xt.copy(), self.tt).spent()
+
+    def spent(self) -> Normal:
+        """The centred equations in the memory of the sums, which are gone: those of a wide layer take hundreds of megabytes."""
         n = self.count
-        mean_x, mean_t = self.x / n, self.t / n
-        xx = self.xx / n - mean_x[:, :, None] * mean_x[:, None, :]
-        xt = self.xt / n - mean_x[:, :, None] * mean_t[:, None, :]
-        tt = np.maximum(self.tt / n - mean_t**2, 0.0)
-        return Normal(mean_x, mean_t, xx, xt, tt, n)
+        mean_x, mean_t, tt = self.x / n, self.t / n, self.tt / n
+        xx, xt = self.xx, self.xt
+        self.count, self.xx, self.xt = 0, np.zeros(0), np.zeros(0)
+        return Normal(mean_x, mean_t, _centred(xx, n, mean_x, mean_x), _centred(xt, n, mean_x, mean_t), np.maximum(tt - mean_t**2, 0.0), n)
+
+
+def _by_group(x: Floats, t: Floats) -> tuple[Floats, Floats]:
+    """Rows of inputs and of targets, group by group."""
+    targets = t.reshape(len(t), x.shape[1], -1)
+    return np.ascontiguousarray(x.transpose(1, 0, 2)), np.ascontiguousarray(targets.transpose(1, 0, 2))
+
+
+def _centred(products: Doubles, count: int, left: Doubles, right: Doubles) -> Doubles:
+    """Sums of products to covariances, in place and without a second matrix of that size."""
+    products /= count
+    for block in _blocks(products.shape[1]):
+        products[:, block] -= left[:, block, None] * right[:, None, :]
+    return products
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, size, _BLOCK))
+
+
+def joined(first: Normal, second: Normal) -> Normal:
+    """The equations of both's rows together, in the memory of `first`, which is spent."""
+    share = second.count / (first.count + second.count)
+    shift_x, shift_t = second.mean_x - first.mean_x, second.mean_t - first.mean_t
+    for own, other, shift in ((first.xx, second.xx, shift_x), (first.xt, second.xt, shift_t)):
+        for block in _blocks(own.shape[1]):
+            own[:, block] *= 1 - share
+            own[:, block] += share * other[:, block] + share * (1 - share) * shift_x[:, block, None] * shift[:, None, :]
+    tt = (1 - share) * first.tt + share * second.tt + share * (1 - share) * shift_t**2
+    means = first.mean_x + share * shift_x, first.mean_t + share * shift_t
+    return Normal(*means, first.xx, first.xt, tt, first.count + second.count)
+
+
+def _raised(matrices: Doubles, by: Doubles | float) -> Doubles:
+    """A copy with `by` (one for all, or one per group) added to the diagonals."""
+    raised: Doubles = matrices.copy()
+    diagonal = np.arange(matrices.shape[1])
+    raised[:, diagonal, diagonal] += np.reshape(by, (-1, 1))
+    return raised
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +134,7 @@ class Normal:
         return Normal(
             self.mean_x,
             self.mean_t,
-            self.xx + level[:, None, None] * np.eye(width),
+            _raised(self.xx, level),
             self.xt + level[:, None, None] * prior.transpose(0, 2, 1) if self.xt.shape[2] else self.xt,
             self.tt + level[:, None] * np.square(prior).sum(2) if self.tt.shape[1] else np.zeros((groups, 0)),
             self.count,
@@ -112,10 +143,20 @@ class Normal:
     def solve(self, prior: Doubles, strength: float) -> Doubles:
         """W (groups × out × fan-in) that minimises the error, held to `prior` with `strength`."""
         ridge = strength * self.scale
-        left = self.xx + ridge * np.eye(self.xx.shape[1])
+        left = _raised(self.xx, ridge)
         right = self.xt + ridge * prior.transpose(0, 2, 1)
         solved: Doubles = np.linalg.solve(left, right).transpose(0, 2, 1)
         return solved
+
+    def with_targets(self, rows: Iterable[tuple[Floats, Floats]]) -> Normal:
+        """The equations of the same inputs with other targets: `rows` are all of them again, as `Moments.add` takes them."""
+        mean_t, xt, tt = np.zeros_like(self.mean_t), np.zeros_like(self.xt), np.zeros_like(self.tt)
+        for x, t in rows:
+            xs, ts = _by_group(x, t)
+            mean_t += ts.sum(1, dtype=np.float64) / self.count
+            xt += xs.transpose(0, 2, 1) @ ts
+            tt += np.square(ts).sum(1, dtype=np.float64) / self.count
+        return Normal(self.mean_x, mean_t, self.xx, _centred(xt, self.count, self.mean_x, mean_t), np.maximum(tt - mean_t**2, 0.0), self.count)
 
     def error(self, weight: Doubles) -> float:
         """Mean squared error of `weight` with its best bias, as a share of `power`."""

@@ -2,6 +2,7 @@
 
 What a pass must bring (`Pass.gain`):
 - ``time``: the whole network, measured in turns with what was before, runs as much faster as its MACs promise (`timing.GAIN`);
+- ``sparse-time``: the same network, its zeros skipped by a backend that can, runs faster there than dense;
 - ``size``: fewer bytes on the wire;
 - ``none``: the same outputs.
 """
@@ -28,7 +29,7 @@ from .fidelity import Reference, record_reference
 from .network import Network
 from .recipe import Recipe, Step
 from .samples import Samples, read_samples
-from .timing import is_worth_it
+from .timing import NOISE, is_worth_it
 from .traits import broken_trait
 
 # Twice as much as rounding differences of reordered sums make.
@@ -38,12 +39,16 @@ Race = Callable[[Any, Any], tuple[Latency, Latency]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to compress. `race` measures two models in turns; None = nothing is timed, and MACs stand for time."""
+    """How to compress. `race` measures two models in turns; None = nothing is timed, and MACs stand for time.
+
+    `sparse_race` measures the second one with sparse kernels; it raises ``sparse-not-measured`` where there are none.
+    """
 
     repair: bool = True
     threads: int = 0
     stopwatch: Stopwatch | None = None
     race: Race | None = None
+    sparse_race: Race | None = None
 
 
 class PassReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +66,7 @@ class PassReport(msgspec.Struct, frozen=True, kw_only=True):
     damage_unrepaired: float | None = None
     agreement: float | None = None
     agreement_unrepaired: float | None = None
+    is_sparse: bool = False
     changes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -78,6 +84,11 @@ class Compressed:
     @property
     def changed(self) -> bool:
         return any(report.outcome == "kept" for report in self.passes)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it is worth building with sparse kernels."""
+        return any(report.outcome == "kept" and report.is_sparse for report in self.passes)
 
 
 def compress(
@@ -159,8 +170,8 @@ def _run_step(
     _check_result(network, made, step)
     after = cost_of(result.model)
     repaired, unrepaired = (_harm(reference, model, context) for model in (result.model, result.unrepaired))
-    race = settings.race(network.model, result.model) if settings.race is not None and step.work.gain == "time" else None
-    loss = _loss(step, before, after, race, network, result, context)
+    race, unmeasured = _raced(step, settings, network.model, result.model)
+    loss = unmeasured or _loss(step, before, after, race, network, result, context)
     report = _report(step, result, "kept" if loss is None else "undone", loss or "", started, before, after, race, repaired, unrepaired)
     return (result.model if loss is None else None), report
 
@@ -183,6 +194,23 @@ def _harm(reference: Reference | None, model: Any, context: Context) -> tuple[fl
     return reference.damage(model, context.engine), reference.agreement(model, context.engine) if context.is_classifier else None
 
 
+def _raced(step: Step, settings: Settings, before: Any, after: Any) -> tuple[tuple[Latency, Latency] | None, str | None]:
+    """The times before and after a pass that is for time; for sparse kernels, else why there are none."""
+    gain = step.work.gain
+    if gain == "time" and settings.race is not None:
+        return settings.race(before, after), None
+    if gain != "sparse-time":
+        return None, None
+    if settings.sparse_race is None:
+        return None, "zeros are worth nothing that was measured"
+    try:
+        return settings.sparse_race(before, after), None
+    except Unfit as error:
+        if error.code != "sparse-not-measured":
+            raise
+        return None, error.message
+
+
 def _loss(
     step: Step, before: Cost, after: Cost, race: tuple[Latency, Latency] | None, network: Network, result: PassResult, context: Context
 ) -> str | None:
@@ -198,6 +226,8 @@ def _loss(
     if race is None:
         return None if share < 1 else "no MACs were saved"
     times = _typical(race[1]) / _typical(race[0])
+    if step.work.gain == "sparse-time":
+        return None if times <= NOISE else f"with sparse kernels it runs in {times:.2f} of the time here"
     if is_worth_it(share, times):
         return None
     return f"{share:.2f} of the MACs run in {times:.2f} of the time here"
@@ -233,6 +263,7 @@ def _report(
         damage_unrepaired=unrepaired[0],
         agreement=repaired[1],
         agreement_unrepaired=unrepaired[1],
+        is_sparse="sparse-2-4" in step.work.ensures,
         changes=tuple(_words(change) for change in result.changes),
         notes=result.notes,
     )

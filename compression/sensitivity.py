@@ -19,7 +19,7 @@ from .base import Stopwatch
 from .fidelity import Reference
 from .forms._base import Fitted, Form, Rank, form_macs
 from .forms.shared import coded_bits
-from .moments import Normal
+from .moments import Moments, Normal
 from .network import Geometry, Layer, Network, chain_macs
 from .repair.rebuild import Choice, matrix_of
 from .repair.rows import own_rows
@@ -70,15 +70,15 @@ def measure_offers(
     found = []
     for index, layer in enumerate(layers):
         progress(index / len(layers), f"weighing {layer.name}")
-        normal = own_rows(frontier, layer, samples).normal()
+        moments = own_rows(frontier, layer, samples)
         frontier.forget({later.source for later in layers[index + 1 :]})
-        found.append(_offers(network, layer, proposals[layer.name], normal, reference, engine))
+        found.append(_offers(network, layer, proposals[layer.name], moments, reference, engine))
     return tuple(found)
 
 
-def _offers(network: Network, layer: Layer, proposals: Sequence[Proposal], source: Normal, reference: Reference, engine: Engine) -> Offers:
+def _offers(network: Network, layer: Layer, proposals: Sequence[Proposal], moments: Moments, reference: Reference, engine: Engine) -> Offers:
     weight = matrix_of(network, layer)
-    normal = Normal.of_weights(source.with_prior(weight), weight)
+    normal = Normal.of_weights(moments.spent().with_prior(weight), weight)
     offers = [Offer(None, layer.macs, 4.0 * layer.geometry.params, 0.0)]
     probe: tuple[float, Fitted] | None = None
     for form, ranks in proposals:

@@ -10,6 +10,7 @@ and both W and H⁻¹ are updated in place (optimal brain surgeon, whole channel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -103,6 +104,11 @@ class Thinning:
     step: int
     removed: set[int] = field(default_factory=set)
     _steps: dict[tuple[str, ...], tuple[float, tuple[int, ...]]] = field(default_factory=dict)
+    # How many channels of each tensor every bundle that is left has.
+    _uses: dict[str, Counter[int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._uses = {tensor: Counter(ids.tolist()) for tensor, ids in self.coupling.ids.items()}
 
     def thin(self, limit_macs: float) -> float:
         """Remove channels until the network has at most `limit_macs`, or nothing more may go. Returns the MACs that are left."""
@@ -116,21 +122,20 @@ class Thinning:
         return macs
 
     def macs(self, also: frozenset[int]) -> int:
-        """MACs when what is removed, and `also`, is gone."""
-        gone = np.array(sorted(self.removed | also), np.intp)
+        """MACs when what is removed, and `also` of what is left, is gone."""
         total = 0
         for layer in self.network.layers:
             geometry = layer.geometry
-            out = self._alive(layer.output, gone, geometry.channels_out)
+            out = self._alive(layer.output, also, geometry.channels_out)
             into = geometry.channels_in // geometry.groups
             if geometry.groups == 1:
-                into = self._alive(layer.source, gone, geometry.channels_in)
+                into = self._alive(layer.source, also, geometry.channels_in)
             total += layer.positions * out * into * geometry.taps
         return total
 
-    def _alive(self, tensor: str, gone: Ints, channels: int) -> int:
-        ids = self.coupling.ids.get(tensor)
-        return channels if ids is None else int(len(ids) - np.isin(ids, gone).sum())
+    def _alive(self, tensor: str, also: frozenset[int], channels: int) -> int:
+        counts = self._uses.get(tensor)
+        return channels if counts is None else counts.total() - sum(counts[bundle] for bundle in also)
 
     def _offer(self, group: ChannelGroup, macs: int) -> tuple[float, tuple[str, ...], tuple[int, ...]] | None:
         """Damage per MAC of the cheapest next step of `group`."""
@@ -162,6 +167,9 @@ class Thinning:
 
     def _take(self, bundles: Sequence[int]) -> None:
         self.removed.update(bundles)
+        for counts in self._uses.values():
+            for bundle in bundles:
+                counts.pop(bundle, None)
         touched = set()
         for reader in self.readers.values():
             ids = self.coupling.ids[reader.layer.source]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import errno
 import os
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +19,7 @@ from ..core.errors import Unfit
 from ..core.files import write_atomic
 from ..core.wire.frames import MAX_PAYLOAD_BYTES
 from .access import mosquitto_acl
+from .authority import CA_NAME, CRL_NAME, SERVER_CERTIFICATE, SERVER_KEY, issue_server, make_authority, write_revocations
 from .leash import leashed
 from .paths import FleetPaths
 
@@ -41,17 +44,34 @@ def free_port() -> int:
         return port
 
 
+@dataclass(frozen=True, slots=True)
+class TlsListener:
+    """Where devices on other machines connect, by certificates of the fleet's authority. `hosts` are the names that stand in the broker's own
+    certificate; `bind` is the local address to listen on, empty = all.
+    """
+
+    port: int
+    hosts: tuple[str, ...]
+    bind: str = ""
+
+
 class OwnBroker:
     """One broker process, which ends with us however we end. A context manager."""
 
-    def __init__(self, paths: FleetPaths, fleet: str, kind: Kind = "auto", port: int = 0) -> None:
+    def __init__(self, paths: FleetPaths, fleet: str, kind: Kind = "auto", port: int = 0, tls: TlsListener | None = None) -> None:
+        """Raises:
+        Unfit: ``broker-tls-needs-mosquitto``.
+        """
         self._paths = paths
         self._fleet = fleet
         self.kind: Literal["mosquitto", "amqtt"] = _choose(kind)
         self._wanted_port = port
         self.port = port
+        self._tls = tls
         self._process: subprocess.Popen[bytes] | None = None
-        self._passwords_mark = _NO_FILE
+        self._passwords_mark = self._certificates_mark = _NO_FILE
+        if tls is not None and self.kind != "mosquitto":
+            raise Unfit("broker-tls-needs-mosquitto", "the embedded broker speaks no TLS", "apt install mosquitto, or leave --tls-port out")
 
     def start(self) -> None:
         """Start it and wait until it answers.
@@ -64,7 +84,7 @@ class OwnBroker:
         for attempt in range(1, _ATTEMPTS + 1):
             self.port = self._wanted_port or free_port()
             # Looked at before the broker reads the file: at worst it is told once too often.
-            self._passwords_mark = self._mark()
+            self._passwords_mark, self._certificates_mark = self._mark(self._paths.passwords), self._mark(self._paths.broker / CRL_NAME)
             self._process = self._spawn(self._mosquitto() if self.kind == "mosquitto" else self._amqtt())
             if self._wait_until_ready():
                 return
@@ -76,10 +96,10 @@ class OwnBroker:
         raise Unfit("broker-start-failed", message, "Use another --port, or give the address of a running broker with --broker")
 
     def refresh(self) -> None:
-        """Let the broker know new passwords; cheap, to be called often."""
-        mark = self._mark()
-        if mark != self._passwords_mark and self._process is not None and self.kind == "mosquitto":
-            self._passwords_mark = mark
+        """Let the broker know new passwords and revoked certificates; cheap, to be called often."""
+        marks = self._mark(self._paths.passwords), self._mark(self._paths.broker / CRL_NAME)
+        if marks != (self._passwords_mark, self._certificates_mark) and self._process is not None and self.kind == "mosquitto":
+            self._passwords_mark, self._certificates_mark = marks
             self._process.send_signal(signal.SIGHUP)
 
     def has_died(self) -> bool:
@@ -111,10 +131,8 @@ class OwnBroker:
             write_atomic(self._paths.passwords, b"", mode=0o600)
         write_atomic(folder / ACL_NAME, mosquitto_acl(self._fleet).encode(), mode=0o600)
         lines = [
-            f"listener {self.port} 127.0.0.1",
-            "allow_anonymous false",
-            f"password_file {self._paths.passwords}",
-            f"acl_file {folder / ACL_NAME}",
+            "per_listener_settings true",
+            *self._listeners(),
             "set_tcp_nodelay true",
             "persistence false",
             f"message_size_limit {MAX_PAYLOAD_BYTES}",
@@ -129,6 +147,30 @@ class OwnBroker:
             lines.append("user root")
         write_atomic(folder / "mosquitto.conf", ("\n".join(lines) + "\n").encode(), mode=0o600)
         return [binary, "-c", str(folder / "mosquitto.conf")]
+
+    def _listeners(self) -> list[str]:
+        """Loopback with passwords, and, where it is wanted, the network with certificates. Each has the same rules."""
+        rules = f"acl_file {self._paths.broker / ACL_NAME}"
+        lines = [f"listener {self.port} 127.0.0.1", "allow_anonymous false", f"password_file {self._paths.passwords}", rules]
+        if self._tls is None:
+            return lines
+        now, folder = dt.datetime.now(dt.timezone.utc).replace(microsecond=0), self._paths.broker
+        make_authority(self._paths, self._fleet, now)
+        issue_server(self._paths, self._fleet, self._tls.hosts, now)
+        write_revocations(self._paths, now)
+        return [
+            *lines,
+            f"listener {self._tls.port} {self._tls.bind}".rstrip(),
+            "allow_anonymous false",
+            f"cafile {self._paths.trust / CA_NAME}",
+            f"certfile {folder / SERVER_CERTIFICATE}",
+            f"keyfile {folder / SERVER_KEY}",
+            f"crlfile {folder / CRL_NAME}",
+            "require_certificate true",
+            "use_identity_as_username true",
+            "tls_version tlsv1.2",
+            rules,
+        ]
 
     def _amqtt(self) -> list[str]:
         return [sys.executable, "-m", "edgewright.controller.embedded_broker", str(self.port), self._fleet, str(self._paths.passwords)]
@@ -148,10 +190,10 @@ class OwnBroker:
     def _log(self) -> Path:
         return self._paths.broker / "broker.log"
 
-    def _mark(self) -> tuple[int, int]:
-        """What differs whenever the password file was replaced: two writes within one tick of the kernel's clock have the same time."""
+    def _mark(self, path: Path) -> tuple[int, int]:
+        """What differs whenever the file was replaced: two writes within one tick of the kernel's clock have the same time."""
         try:
-            found = self._paths.passwords.stat()
+            found = path.stat()
         except FileNotFoundError:
             return _NO_FILE
         return found.st_mtime_ns, found.st_ino

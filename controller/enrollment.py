@@ -1,10 +1,12 @@
-"""Enrolls a device: a row in the database, a password at the broker, and a folder to copy to the device.
+"""Enrolls a device: a row in the database, a certificate or a password for the broker, and a folder to copy to the device.
 
-The folder holds ``agent.toml``, ``password`` (mode 0600), ``trust/`` with the fleet's anchor, and the broker's CA certificate where it has one.
+The folder holds ``agent.toml``, ``trust/`` with the fleet's anchor, the broker's CA certificate where it has one, and what the device logs in with:
+``device.pem`` and ``device.key`` (mode 0600) where the broker asks for certificates, else ``password`` (mode 0600).
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import time
 from pathlib import Path
 
@@ -14,24 +16,30 @@ from ..core.errors import Rejected
 from ..core.files import write_atomic
 from ..core.wire.topics import check_name
 from .access import CONTROLLER_USER
+from .authority import Issued, issue_client, revoke
 from .keys import copy_anchor, private_file
 from .orders import Orders
-from .passwords import is_password, new_password, read_passwords, set_password
+from .passwords import is_password, new_password, read_passwords, remove_password, set_password
 from .paths import FleetPaths
 
 CA_NAME = "broker-ca.pem"
+CERTIFICATE_NAME, KEY_NAME = "device.pem", "device.key"
+BANISHED_NAME = "banished"
 
 
 class Address(msgspec.Struct, frozen=True):
-    """How devices reach the broker; `ca` is the file with the certificate that it is to be known by, None = no TLS."""
+    """How devices reach the broker; `ca` is the file with the certificate that it is to be known by, None = no TLS. `has_certificates` says that it
+    knows devices by certificates of the fleet's own authority.
+    """
 
     host: str
     port: int
     ca: str | None = None
+    has_certificates: bool = False
 
 
 def enroll(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path, address: Address, state: Path | None = None) -> None:
-    """Enroll `device`; a device that is enrolled already gets a new password.
+    """Enroll `device`. One that is enrolled already gets a new login, and what it had before is good no more: so a board is replaced.
 
     Raises:
         Rejected: ``bad-name``, ``out-not-empty``, ``out-unusable``, ``tls-files-unusable``.
@@ -45,16 +53,67 @@ def enroll(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path
             raise Rejected("out-not-empty", f"{out} is not empty", "Give --out a new or empty folder")
         out.mkdir(parents=True, exist_ok=True)
         copy_anchor(paths, out / "trust")
-        password = new_password()
-        private_file(out / "password", password + "\n")
+        login = _login(paths, fleet, device, out, address)
         if ca is not None:
             write_atomic(out / CA_NAME, ca)
         write_atomic(out / "agent.toml", _config(fleet, device, address, state).encode())
     except OSError as error:
         raise Rejected("out-unusable", f"{out} cannot be written: {error.strerror}", "Give --out a folder that this user may write") from error
     # Last: a failure above leaves an enrolled device as it was.
-    set_password(paths.passwords, device, password)
-    orders.enroll(device, time.time())
+    take_access(paths, device, orders.certificate(device))
+    if isinstance(login, str):
+        set_password(paths.passwords, device, login)
+        orders.enroll(device, time.time())
+    else:
+        orders.enroll(device, time.time(), login.serial, login.expires_s)
+
+
+def renew(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path) -> None:
+    """Write a new certificate and key for `device` to `out`; the one that it has stays good until it expires.
+
+    Raises:
+        Rejected: ``device-unknown``, ``out-not-empty``, ``out-unusable``.
+        Unfit: ``authority-unreadable``.
+    """
+    orders.certificate(device, must_exist=True)
+    try:
+        if out.exists() and any(out.iterdir()):
+            raise Rejected("out-not-empty", f"{out} is not empty", "Give --out a new or empty folder")
+        out.mkdir(parents=True, exist_ok=True)
+        issued = _certify(paths, fleet, device, out)
+    except OSError as error:
+        raise Rejected("out-unusable", f"{out} cannot be written: {error.strerror}", "Give --out a folder that this user may write") from error
+    orders.certified(device, issued.serial, issued.expires_s)
+
+
+def take_access(paths: FleetPaths, device: str, serial: str) -> None:
+    """What `device` logs in with is good no more, and a connection that it has is ended by the serving process."""
+    had_password = remove_password(paths.passwords, device)
+    if serial:
+        revoke(paths, serial, _now())
+    if serial or had_password:
+        with (paths.broker / BANISHED_NAME).open("a", encoding="ascii") as file:
+            file.write(f"{device}\n")
+
+
+def _login(paths: FleetPaths, fleet: str, device: str, out: Path, address: Address) -> Issued | str:
+    """A certificate where the broker asks for one, else a password."""
+    if address.has_certificates:
+        return _certify(paths, fleet, device, out)
+    password = new_password()
+    private_file(out / "password", password + "\n")
+    return password
+
+
+def _certify(paths: FleetPaths, fleet: str, device: str, out: Path) -> Issued:
+    issued = issue_client(paths, fleet, device, _now())
+    write_atomic(out / CERTIFICATE_NAME, issued.certificate)
+    private_file(out / KEY_NAME, issued.key.decode())
+    return issued
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
 
 
 def _certificate(address: Address) -> bytes | None:
@@ -76,9 +135,11 @@ def _config(fleet: str, device: str, address: Address, state: Path | None) -> st
         "[broker]",
         f"host = {_quoted(address.host)}",
         f"port = {address.port}",
-        f'username = "{device}"',
-        'password_file = "password"',
     ]
+    if address.has_certificates:
+        lines += [f'tls_certificate = "{CERTIFICATE_NAME}"', f'tls_key = "{KEY_NAME}"']
+    else:
+        lines += [f'username = "{device}"', 'password_file = "password"']
     if address.ca is not None:
         lines.append(f'tls_ca = "{CA_NAME}"')
     lines += ["", "[paths]", 'trust = "trust"']

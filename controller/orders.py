@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import msgspec
-from sqlalchemy import or_, select, update
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from ..core.errors import Rejected
@@ -24,6 +24,7 @@ from .tables import CommandRow, Deployment, Device, Goal, ProfileRow, Target
 
 DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
+UNSENT_S = 5.0
 BATCH = 100
 
 Verb = Literal["cancel", "rollback", "release", "report", "profile"]
@@ -42,15 +43,59 @@ class Orders:
         self._database = database
         self._fleet = fleet
 
-    def enroll(self, device: str, now_s: float) -> None:
+    def enroll(self, device: str, now_s: float, certificate: str = "", certificate_expires_s: float | None = None) -> None:
         """Add the device; one that is enrolled already starts anew: its state may be lost."""
         check_name(device, what="device")
         with self._database.transaction() as session:
             known = session.get(Device, device)
             if known is None:
-                session.add(Device(name=device, enrolled_s=now_s))
+                session.add(Device(name=device, enrolled_s=now_s, certificate=certificate, certificate_expires_s=certificate_expires_s))
             else:
-                known.online, known.session, known.goal_changed = False, 0, True
+                known.certificate, known.certificate_expires_s = certificate, certificate_expires_s
+                known.online, known.session, known.goal_changed, known.retired_s = False, 0, True, None
+
+    def certificate(self, device: str, *, must_exist: bool = False) -> str:
+        """The serial number of the device's certificate; empty when it has none.
+
+        Raises:
+            Rejected: ``device-unknown``.
+        """
+        with self._database.reading() as session:
+            if must_exist:
+                self._existing(session, [device])
+            known = session.get(Device, device)
+            return "" if known is None else known.certificate
+
+    def certified(self, device: str, serial: str, expires_s: float) -> None:
+        """The device has a new certificate."""
+        with self._database.transaction() as session:
+            session.execute(update(Device).where(Device.name == device).values(certificate=serial, certificate_expires_s=expires_s))
+
+    def retire(self, device: str, now_s: float) -> None:
+        """The device leaves the fleet: it has no goal any more, and no order means it; its history stays.
+
+        Raises:
+            Rejected: ``device-unknown``.
+        """
+        with self._database.transaction() as session:
+            self._existing(session, [device])
+            session.execute(delete(Goal).where(Goal.device == device))
+            self._goal_changed(session, device, now_s)
+            gone = {"retired_s": now_s, "online": False, "certificate": "", "certificate_expires_s": None}
+            session.execute(update(Device).where(Device.name == device).values(**gone))
+
+    def wipe(self, device: str, now_s: float) -> int:
+        """Take every model from the device's goal; returns how many there were.
+
+        Raises:
+            Rejected: ``device-unknown``.
+        """
+        with self._database.transaction() as session:
+            self._existing(session, [device])
+            goals = list(session.scalars(select(Goal).where(Goal.device == device)))
+            for goal in goals:
+                self.set_goal(session, device, goal.model, None, now_s)
+            return len(goals)
 
     def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float) -> None:
         """Make `order` the goal for `model` on `devices` (none named: on all); whatever was the goal there is superseded.
@@ -58,19 +103,41 @@ class Orders:
         Raises:
             Rejected: ``device-unknown``, ``message-too-large``, ``bad-name``, ``artifact-malformed``, ``message-malformed``.
         """
+        with self._database.transaction() as session:
+            names = self._existing(session, devices)
+            self.add_deployment(session, model, order, now_s)
+            for name in names:
+                self.set_goal(session, name, model, order.deployment, now_s)
+
+    def add_deployment(self, session: Session, model: str, order: Order, now_s: float) -> None:
+        """Write the deployment down; nobody has it as a goal yet.
+
+        Raises:
+            Rejected: as `deploy`.
+        """
         check_name(model, what="model")
         body = msgspec.json.encode(order)
         try:
             msgspec.json.decode(body, type=Order)
         except msgspec.ValidationError as error:
             raise Rejected("message-malformed", f"devices would refuse this order: {error}", "Give a value within the bounds") from error
-        with self._database.transaction() as session:
-            names = self._existing(session, devices)
-            session.add(Deployment(id=order.deployment, model=model, version=order.version, created_s=now_s, body=body))
-            for name in names:
-                session.merge(Goal(device=name, model=model, deployment=order.deployment))
-                session.add(Target(deployment=order.deployment, device=name))
-                self._goal_changed(session, name, now_s)
+        self._check_fits(Desired(fleet=self._fleet, device="x", sequence=MAX_COUNT, issued_s=now_s, expires_s=now_s, models={model: order}))
+        session.add(Deployment(id=order.deployment, model=model, version=order.version, created_s=now_s, body=body))
+
+    def set_goal(self, session: Session, device: str, model: str, deployment: str | None, now_s: float, *, retry: int = 0) -> None:
+        """Make `deployment` the goal for `model` on `device`; None = the model shall not be there.
+
+        Raises:
+            Rejected: ``message-too-large``: the device's whole goal would be longer than one message.
+        """
+        goal = session.get(Goal, (device, model))
+        if deployment is not None:
+            session.merge(Goal(device=device, model=model, deployment=deployment, retry=retry))
+            if session.get(Target, (deployment, device)) is None:
+                session.add(Target(deployment=deployment, device=device))
+        elif goal is not None:
+            session.delete(goal)
+        self._goal_changed(session, device, now_s)
 
     def remove(self, model: str, devices: Sequence[str], now_s: float | None = None) -> int:
         """Take `model` from the goal of `devices` (none named: of all); returns how many had it. `now_s`: None = the clock.
@@ -86,12 +153,11 @@ class Orders:
                 raise Rejected("model-unknown", f"no device shall have a model {model!r}", hint)
             goals = [goal for name in names if (goal := session.get(Goal, (name, model))) is not None]
             for goal in goals:
-                session.delete(goal)
-                self._goal_changed(session, goal.device, time.time() if now_s is None else now_s)
+                self.set_goal(session, goal.device, model, None, time.time() if now_s is None else now_s)
         return len(goals)
 
     def _existing(self, session: Session, devices: Sequence[str]) -> list[str]:
-        known = list(session.scalars(select(Device.name).order_by(Device.name)))
+        known = list(session.scalars(select(Device.name).where(Device.retired_s.is_(None)).order_by(Device.name)))
         for name in devices:
             if name not in known:
                 hint = nearest_hint(name, known) if known else "Enroll it first: edgewright fleet enroll"
@@ -106,20 +172,24 @@ class Orders:
         device = session.get(Device, name)
         assert device is not None
         device.goal_changed = True
-        widest = self._desired(session, device, MAX_COUNT, now_s)
-        encode(seal(check_desired(widest), lambda _data: ("0" * 64, "0" * 128)))
+        self._check_fits(self._desired(session, device, MAX_COUNT, now_s))
         heard_of = set(session.scalars(select(Target.deployment).where(Target.device == name, Target.state.is_not(None))))
         close_superseded(session, name, now_s, spoken_of={*heard_of})
 
+    def _check_fits(self, widest: Desired) -> None:
+        encode(seal(check_desired(widest), lambda _data: ("0" * 64, "0" * 128)))
+
     def _desired(self, session: Session, device: Device, sequence: int, now_s: float) -> Desired:
-        query = select(Goal.model, Deployment.body).join(Deployment, Deployment.id == Goal.deployment).where(Goal.device == device.name)
+        query = select(Goal.model, Goal.retry, Deployment.body).join(Deployment, Deployment.id == Goal.deployment).where(Goal.device == device.name)
         return Desired(
             fleet=self._fleet,
             device=device.name,
             sequence=sequence,
             issued_s=now_s,
             expires_s=now_s + DESIRED_LIFE_S,
-            models={model: msgspec.json.decode(body, type=Order) for model, body in session.execute(query)},
+            models={
+                model: msgspec.structs.replace(msgspec.json.decode(body, type=Order), retry=retry) for model, retry, body in session.execute(query)
+            },
         )
 
     def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float) -> str:
@@ -149,9 +219,9 @@ class Orders:
 
     # --- for the serving process ---
 
-    def sign_changed_goals(self, sign: Sign, now_s: float, limit: int = BATCH) -> list[Addressed]:
+    def sign_changed_goals(self, sign: Sign, now_s: float, limit: int = BATCH, metadata: Sequence[str] = ()) -> list[Addressed]:
         """Sign a new ``desired`` for devices whose goal has changed or whose last one is half through its life, at most `limit` of them."""
-        due = or_(Device.goal_changed, Device.desired_expires_s < now_s + DESIRED_LIFE_S / 2)
+        due = Device.retired_s.is_(None) & or_(Device.goal_changed, Device.desired_expires_s < now_s + DESIRED_LIFE_S / 2)
         query = select(Device).where(due).order_by(Device.name).limit(limit)
         with self._database.reading() as session:
             if session.scalars(query.limit(1)).first() is None:
@@ -161,10 +231,30 @@ class Orders:
             for device in session.scalars(query):
                 device.sequence = _next(device, now_s)
                 desired = self._desired(session, device, device.sequence, now_s)
-                device.desired = encode(seal(desired, sign))
-                device.desired_expires_s, device.goal_changed = desired.expires_s, False
+                device.desired = encode(seal(desired, sign, metadata))
+                device.desired_expires_s, device.goal_changed, device.unsent_s = desired.expires_s, False, now_s
                 signed.append((device.name, device.desired))
         return signed
+
+    def sign_all_anew(self) -> None:
+        """Keys or trust metadata are others now: every goal has to be signed with them."""
+        with self._database.transaction() as session:
+            session.execute(update(Device).where(Device.retired_s.is_(None)).values(goal_changed=True))
+
+    def handed_over(self, devices: Sequence[str]) -> None:
+        """The broker has been given the last signed goals of `devices`."""
+        waiting = Device.name.in_(devices) & Device.unsent_s.is_not(None)
+        with self._database.reading() as session:
+            if session.scalar(select(Device.name).where(waiting).limit(1)) is None:
+                return
+        with self._database.transaction() as session:
+            session.execute(update(Device).where(waiting).values(unsent_s=None))
+
+    def left_unsent(self, now_s: float, limit: int = BATCH) -> list[Addressed]:
+        """Goals that were signed `UNSENT_S` ago and never handed over: whoever signed them has died meanwhile. Twice is no harm."""
+        query = select(Device.name, Device.desired).where(Device.unsent_s < now_s - UNSENT_S).order_by(Device.name).limit(limit)
+        with self._database.reading() as session:
+            return [(name, desired) for name, desired in session.execute(query) if desired is not None]
 
     def all_desired(self, now_s: float) -> Iterator[Addressed]:
         """Every device's last signed goal that has not expired, to be published again after a reconnect."""

@@ -11,6 +11,8 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..core.files import write_atomic
@@ -51,10 +53,36 @@ def read_passwords(path: Path) -> dict[str, str]:
 
 def set_password(path: Path, user: str, password: str) -> None:
     """Add `user` or give it a new password; the file is replaced at once. Several processes may do so at a time."""
+    set_passwords(path, {user: password})
+
+
+def set_passwords(path: Path, passwords: dict[str, str]) -> None:
+    """As `set_password`, for many users in one go."""
+    hashed = {user: hash_password(password) for user, password in passwords.items()}
+    with _locked(path):
+        _write(path, read_passwords(path) | hashed)
+
+
+def remove_password(path: Path, user: str) -> bool:
+    """Take the user out; returns whether it was there."""
+    with _locked(path):
+        users = read_passwords(path)
+        if user not in users:
+            return False
+        del users[user]
+        _write(path, users)
+        return True
+
+
+def _write(path: Path, users: dict[str, str]) -> None:
+    write_atomic(path, "".join(f"{name}:{hashed}\n" for name, hashed in sorted(users.items())).encode(), mode=0o600)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        users = read_passwords(path) | {user: hash_password(password)}
-        write_atomic(path, "".join(f"{name}:{hashed}\n" for name, hashed in sorted(users.items())).encode(), mode=0o600)
+        yield
     finally:
         os.close(lock)

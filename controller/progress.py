@@ -54,3 +54,13 @@ def progress_of(events: Sequence[Event], ending: Progress | None) -> Progress | 
     if ending is not None and ending.attempt >= last.attempt and last.state not in TERMINAL_STATES:
         return msgspec.structs.replace(ending, measurement=ending.measurement or measurement)
     return Progress(state=last.state, attempt=last.attempt, updated_s=last.time_s, reason=last.reason, measurement=measurement)
+
+
+def advanced(known: Progress | None, event: Event, ending: Progress | None) -> Progress:
+    """The sum `known` and one `event` that is later than all in it: the same as `progress_of` all of them."""
+    measurement = event.measurement
+    if measurement is None and known is not None and known.attempt == event.attempt:
+        measurement = known.measurement
+    progress = progress_of([msgspec.structs.replace(event, measurement=measurement)], ending)
+    assert progress is not None
+    return progress

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
-from sqlalchemy import ColumnElement, Integer, literal_column, select
+from sqlalchemy import select
 
 from ..core.errors import Reason, Rejected
 from ..core.nearest import nearest_hint
 from ..core.profile import ProfileReport, decode_report
-from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, Reply, Reported
+from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, ModelReport, Reply, Reported
 from .database import Database
 from .tables import CommandRow, Deployment, Device, EventRow, ProfilePartRow, Target
 
@@ -25,7 +27,7 @@ class DeviceView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetView(msgspec.Struct, frozen=True, kw_only=True):
-    """One deployment on one device; `state` is None until the device has said something."""
+    """One deployment on one device; `state` is None until the device has said something. `progress` is what it last told of a build under way."""
 
     device: str
     state: str | None
@@ -33,6 +35,8 @@ class TargetView(msgspec.Struct, frozen=True, kw_only=True):
     updated_s: float | None
     reason: Reason | None
     measurement: Measurement | None
+    progress: float | None = None
+    progress_note: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -55,7 +59,11 @@ class Reports:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def devices(self) -> list[DeviceView]:
+    def devices(self, names: Sequence[str] | None = None) -> list[DeviceView]:
+        """Those that are named; None = all of them."""
+        query = select(Device).order_by(Device.name)
+        if names is not None:
+            query = query.where(Device.name.in_(names))
         with self._database.reading() as session:
             return [
                 DeviceView(
@@ -66,7 +74,7 @@ class Reports:
                     capabilities=None if row.capabilities is None else msgspec.json.decode(row.capabilities, type=Capabilities),
                     reported=None if row.reported is None else msgspec.json.decode(row.reported, type=Reported),
                 )
-                for row in session.scalars(select(Device).order_by(Device.name))
+                for row in session.scalars(query)
             ]
 
     def deployment(self, identity: str) -> DeploymentView:
@@ -83,19 +91,20 @@ class Reports:
             if row is None:
                 hint = nearest_hint(identity, known) if known else "Nothing was deployed yet"
                 raise Rejected("deployment-unknown", f"there is no deployment {identity!r}", hint)
-            targets = session.scalars(select(Target).where(Target.deployment == identity).order_by(Target.device))
+            targets = list(session.scalars(select(Target).where(Target.deployment == identity).order_by(Target.device)))
+            building = [target.device for target in targets if target.state == "OPTIMIZING"]
+            said = {device.name: device.reported for device in session.scalars(select(Device).where(Device.name.in_(building)))}
             return DeploymentView(
                 deployment=row.id,
                 model=row.model,
                 version=row.version,
                 created_s=row.created_s,
-                devices=tuple(_target(target) for target in targets),
+                devices=tuple(_target(target, _build_of(row, said.get(target.device))) for target in targets),
             )
 
     def events(self, deployment: str | None = None, after: int = 0) -> list[tuple[int, Event]]:
         """Events with row numbers above `after`, as they came in."""
-        row_number: ColumnElement[int] = literal_column("events.rowid", Integer)
-        query = select(row_number, EventRow.body).where(row_number > after).order_by(row_number)
+        query = select(EventRow.id, EventRow.body).where(EventRow.id > after).order_by(EventRow.id)
         if deployment is not None:
             query = query.where(EventRow.deployment == deployment)
         with self._database.reading() as session:
@@ -120,7 +129,13 @@ class Reports:
         return decode_report(b"".join(row.data for row in rows))
 
 
-def _target(row: Target) -> TargetView:
+def _build_of(deployment: Deployment, reported: bytes | None) -> ModelReport | None:
+    """What a device's last report says of the build of `deployment`."""
+    report = None if reported is None else msgspec.json.decode(reported, type=Reported).models.get(deployment.model)
+    return report if report is not None and report.deployment == deployment.id else None
+
+
+def _target(row: Target, build: ModelReport | None) -> TargetView:
     return TargetView(
         device=row.device,
         state=row.state,
@@ -128,4 +143,6 @@ def _target(row: Target) -> TargetView:
         updated_s=row.updated_s,
         reason=None if row.reason is None else msgspec.json.decode(row.reason, type=Reason),
         measurement=None if row.measurement is None else msgspec.json.decode(row.measurement, type=Measurement),
+        progress=build.progress if build is not None else None,
+        progress_note=build.progress_note if build is not None else "",
     )

@@ -12,27 +12,39 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..core.errors import EdgewrightError, Reason
-from ..core.trust import Sign
 from ..core.wire.link import Link, LinkOptions
 from ..core.wire.messages import Capabilities, Event, Message, ProfilePart, Reply, Reported, Status, Telemetry, decode
 from ..core.wire.topics import FROM_DEVICE, RETAINED, Channel, fleet_filter, parse_topic, qos_of, topic
 from .backlog import Backlog
 from .blobs import BlobStore
 from .chunks import ChunkServer
+from .conductor import Conductor
 from .in_flight import InFlight
 from .orders import Addressed, Orders
 from .recorder import Recorder
+from .signing import Signing
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.25
+CONDUCT_S = 0.5
 RENEW_POLL_S = 600.0
 RETRY_S = 5.0
-DRAIN_COUNT = 200
+DRAIN_COUNT = 1000
 MAX_WAITING = 20_000
 MAX_WAITING_BYTES = 64 << 20
 MAX_IN_FLIGHT = 64
 ROOM_S = 5.0
+HANDED_OVER_AT_ONCE = 200
+KINDS: dict[Channel, type[Message]] = {
+    "status": Status,
+    "capabilities": Capabilities,
+    "reported": Reported,
+    "event": Event,
+    "telemetry": Telemetry,
+    "reply": Reply,
+    "profile": ProfilePart,
+}
 LINK_LOST = ""  # stands among the messages where a topic would
 
 
@@ -42,9 +54,10 @@ class Parts:
 
     fleet: str
     orders: Orders
+    conductor: Conductor
     recorder: Recorder
     blobs: BlobStore
-    sign: Sign
+    signing: Signing
     change_mark: Callable[[], int]
 
 
@@ -59,7 +72,7 @@ class Service:
         self._overflowed = threading.Event()
         self.problem: Reason | None = None
         self._mark: int | None = None
-        self._look_s = self._pause_s = self._resync_s = 0.0
+        self._look_s = self._pause_s = self._resync_s = self._conduct_s = 0.0
         subscriptions = [(fleet_filter(parts.fleet, channel), qos_of(channel)) for channel in FROM_DEVICE]
         self._link = Link(options, self, subscriptions)
         self._chunks = ChunkServer(parts.blobs, lambda name, frame: self._send(name, frame, qos=qos_of("blob")))
@@ -103,6 +116,7 @@ class Service:
                 self._overflowed.clear()
                 self._resync_s = time.monotonic() + RETRY_S
                 self._link.subscribe_again()
+            self._conduct()
             self._publish_changes()
         except EdgewrightError as error:
             log.error("%s", error.reason.line())  # noqa: TRY400 - the reason is the message
@@ -119,22 +133,43 @@ class Service:
         self._publish("desired", self._parts.orders.all_desired(time.time()))
         self._mark = None
 
+    def _conduct(self) -> None:
+        """Rollouts go on as devices answer and as time passes: looked at twice a second, and at once while there is more to do."""
+        if time.monotonic() < self._conduct_s:
+            return
+        is_moving = self._parts.conductor.turn(time.time())
+        self._conduct_s = time.monotonic() + (0.0 if is_moving else CONDUCT_S)
+        if is_moving:
+            self._mark = None
+
     def _publish_changes(self) -> None:
+        if self._parts.signing.has_changed():
+            self._parts.orders.sign_all_anew()
+            self._mark = None
+        self._publish("desired", self._parts.orders.left_unsent(time.time()))
         mark = self._parts.change_mark()
         if mark == self._mark and time.monotonic() < self._look_s:
             return
-        orders, sign, now_s = self._parts.orders, self._parts.sign, time.time()
-        goals, commands = orders.sign_changed_goals(sign, now_s), orders.sign_commands(sign, now_s)
+        orders, signing, now_s = self._parts.orders, self._parts.signing, time.time()
+        goals = orders.sign_changed_goals(signing.sign, now_s, metadata=signing.metadata)
+        commands = orders.sign_commands(signing.sign, now_s)
         # Some were found: there may be more.
         self._mark, self._look_s = mark, time.monotonic() + (0.0 if goals or commands else RENEW_POLL_S)
         self._publish("desired", goals)
         self._publish("command", commands)
 
     def _publish(self, channel: Channel, messages: Iterable[Addressed]) -> None:
+        sent: list[str] = []
         for device, payload in messages:
             if not self._send(topic(self._parts.fleet, device, channel), payload, qos=qos_of(channel), retain=channel in RETAINED):
                 self._come_back(announce=True)
-                return
+                break
+            sent.append(device)
+            if channel == "desired" and len(sent) == HANDED_OVER_AT_ONCE:
+                self._parts.orders.handed_over(sent)
+                sent = []
+        if sent and channel == "desired":
+            self._parts.orders.handed_over(sent)
 
     def _send(self, name: str, payload: bytes, *, qos: int, retain: bool = False) -> bool:
         """Hand one message over, when the broker has taken enough of the earlier ones. Any thread."""
@@ -146,44 +181,49 @@ class Service:
         return True
 
     def _drain(self) -> None:
-        """Record what has come, some of it; waits for the first message only."""
+        """Record what has come, some of it, in one transaction; waits for the first message only."""
         wait_s = POLL_S
+        batch: list[Message] = []
         for _ in range(DRAIN_COUNT):
             arrival = self._messages.get(wait_s)
             if arrival is None:
-                return
+                break
             wait_s = 0.0
-            try:
-                self._record(arrival.topic, arrival.payload)
-            except EdgewrightError as error:
-                log.warning("Dropped a message on %s: %s", arrival.topic, error.reason.line())
-                if error.family == "faulty":  # ours: what is retained can be had again
-                    self._overflowed.set()
+            if arrival.topic == LINK_LOST:
+                self._write(batch)
+                batch = []
+                self._guarded(self._parts.recorder.forget_presence)
+            elif (message := self._parsed(arrival.topic, arrival.payload)) is not None:
+                batch.append(message)
+        self._write(batch)
 
-    def _record(self, name: str, payload: bytes) -> None:
-        recorder, address = self._parts.recorder, parse_topic(name)
-        if name == LINK_LOST:
-            recorder.forget_presence()
-        if address is None or not payload:
-            return
-        writers: dict[Channel, tuple[type[Message], Callable[..., bool]]] = {
-            "status": (Status, recorder.status),
-            "capabilities": (Capabilities, recorder.capabilities),
-            "reported": (Reported, recorder.reported),
-            "event": (Event, recorder.event),
-            "telemetry": (Telemetry, recorder.telemetry),
-            "reply": (Reply, recorder.reply),
-            "profile": (ProfilePart, recorder.profile),
-        }
-        if address.channel not in writers:
-            return
-        kind, write = writers[address.channel]
-        message = decode(payload, kind)
-        # The broker's rules bind the topic to the device's password: a message in another's name is a lie.
+    def _write(self, batch: list[Message]) -> None:
+        if batch:
+            self._guarded(lambda: self._parts.recorder.record_all(batch, time.time()))
+
+    def _guarded(self, write: Callable[[], object]) -> None:
+        try:
+            write()
+        except EdgewrightError as error:
+            log.error("What devices said was not recorded: %s", error.reason.line())  # noqa: TRY400 - the reason is the message
+            self._overflowed.set()  # ours to mend: what is retained can be had again
+
+    def _parsed(self, name: str, payload: bytes) -> Message | None:
+        """The message, or None when it is not one that a device may send on this topic."""
+        address = parse_topic(name)
+        kind = None if address is None else KINDS.get(address.channel)
+        if address is None or kind is None or not payload:
+            return None
+        try:
+            message = decode(payload, kind)
+        except EdgewrightError as error:
+            log.warning("Dropped a message on %s: %s", name, error.reason.line())
+            return None
+        # The broker's rules bind the topic to the device's login: a message in another's name is a lie.
         if (getattr(message, "fleet", None), getattr(message, "device", None)) != (address.fleet, address.device):
             log.warning("Dropped a %s on %s that names another device", address.channel, name)
-        elif not write(message, time.time()):
-            log.debug("Kept nothing of a %s of %s", address.channel, address.device)
+            return None
+        return message
 
     # --- LinkHandler, on paho's thread ---
 

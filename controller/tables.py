@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index
+from typing import ClassVar
+
+from sqlalchemy import BigInteger, Index, Integer
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column
+
+# Sequences need 53 bits; SQLite numbers rows by itself only in a column that is declared INTEGER.
+BigNumber = BigInteger().with_variant(Integer(), "sqlite")
 
 
 class Table(MappedAsDataclass, DeclarativeBase):
     """Base of every table."""
 
+    type_annotation_map: ClassVar = {int: BigNumber}
+
 
 class Device(Table):
-    """One enrolled device and what it last said. `sequence` is the last number signed for it, `desired` the last envelope."""
+    """One enrolled device and what it last said. `sequence` is the last number signed for it, `desired` the last envelope.
+
+    `unsent_s` says since when `desired` has been signed and not yet handed to the broker; another controller does it when the signer has died.
+    `certificate` is the serial number of its latest certificate, in hex; `retired_s` says since when the device is no longer one of the
+    fleet: its row stays for the history.
+    """
 
     __tablename__ = "devices"
 
@@ -27,6 +39,23 @@ class Device(Table):
     desired: Mapped[bytes | None] = mapped_column(default=None)
     desired_expires_s: Mapped[float] = mapped_column(default=0.0, index=True)
     goal_changed: Mapped[bool] = mapped_column(default=True, index=True)
+    unsent_s: Mapped[float | None] = mapped_column(default=None, index=True)
+    hardware_class: Mapped[str] = mapped_column(default="", index=True)
+    certificate: Mapped[str] = mapped_column(default="")
+    certificate_expires_s: Mapped[float | None] = mapped_column(default=None)
+    retired_s: Mapped[float | None] = mapped_column(default=None)
+
+
+class LabelRow(Table):
+    """One label of one device."""
+
+    __tablename__ = "labels"
+
+    device: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]
+
+    __table_args__ = (Index("labels_by_value", "key", "value"),)
 
 
 class Deployment(Table):
@@ -42,17 +71,21 @@ class Deployment(Table):
 
 
 class Goal(Table):
-    """Which deployment of a model a device shall have. No row = the model shall not be there."""
+    """Which deployment of a model a device shall have. No row = the model shall not be there. `retry` counts how often it shall be tried anew."""
 
     __tablename__ = "goals"
 
     device: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(primary_key=True)
     deployment: Mapped[str]
+    retry: Mapped[int] = mapped_column(default=0)
 
 
 class Target(Table):
-    """How far one deployment is on one device: the sum of its events and of `ending`, which reports told (`progress`)."""
+    """How far one deployment is on one device: the sum of its events and of `ending`, which reports told (`progress`).
+
+    `sequence` is that of the latest event in the sum; 0 = not known. Attempts up to `retried_after` do not count any more: it shall be tried anew.
+    """
 
     __tablename__ = "targets"
 
@@ -64,15 +97,20 @@ class Target(Table):
     reason: Mapped[bytes | None] = mapped_column(default=None)
     measurement: Mapped[bytes | None] = mapped_column(default=None)
     ending: Mapped[bytes | None] = mapped_column(default=None)
+    sequence: Mapped[int] = mapped_column(default=0)
+    retried_after: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (Index("targets_by_device", "device"),)
 
 
 class EventRow(Table):
-    """One state change, recorded once whatever the broker repeats; of each device, the oldest go first."""
+    """One state change, recorded once whatever the broker repeats; of each device, the oldest go first. `id` counts in the order of arrival."""
 
     __tablename__ = "events"
 
-    device: Mapped[str] = mapped_column(primary_key=True)
-    event: Mapped[str] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(primary_key=True, init=False, autoincrement=True)
+    device: Mapped[str]
+    event: Mapped[str]
     sequence: Mapped[int]
     deployment: Mapped[str]
     state: Mapped[str]
@@ -81,6 +119,7 @@ class EventRow(Table):
     body: Mapped[bytes]
 
     __table_args__ = (
+        Index("events_once", "device", "event", unique=True),
         Index("events_by_deployment", "deployment", "device", "sequence"),
         Index("events_by_device", "device", "sequence"),
     )
@@ -112,6 +151,8 @@ class CommandRow(Table):
     created_s: Mapped[float]
     sent_s: Mapped[float | None] = mapped_column(default=None)
     reply: Mapped[bytes | None] = mapped_column(default=None)
+
+    __table_args__ = (Index("commands_by_device", "device"), Index("commands_waiting", "sent_s"))
 
 
 class ProfileRow(Table):

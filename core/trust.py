@@ -1,8 +1,8 @@
 """Who may tell a device what to do: one anchor (TUF root metadata), and Ed25519 envelopes under a role that it delegates to.
 
-``root.json`` is pinned on the device. It names the offline `targets` keys; ``targets.json``, signed by them, delegates to the online role
-`desired` (envelopes of the kinds ``desired`` and ``command``) and to `engines`. Thresholds, expiry and key handling are python-tuf's
-(The Update Framework specification 1.0, metadata API).
+``root.json`` is pinned on the device (`anchor`). It names the offline `targets` keys, which approve models (`approval`); ``targets.json``, signed
+by them, delegates to the online role `desired` (envelopes of the kinds ``desired`` and ``command``) and to `engines`. Thresholds, expiry and key
+handling are python-tuf's (The Update Framework specification 1.0, metadata API).
 
 An envelope's signature covers `DOMAIN`, the kind and the exact text; the text names fleet, device, sequence and expiry, all checked here.
 Imports tuf and cryptography inside its functions: the daemon calls this in a child process only.
@@ -10,31 +10,31 @@ Imports tuf and cryptography inside its functions: the daemon calls this in a ch
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from .anchor import check_fresh, follow, keep, open_anchor
+from .approval import check_approvals
 from .errors import Rejected, Unfit
-from .wire.fields import MAX_TIME_S
 from .wire.messages import Command, Desired, Envelope, check_desired, decode
 from .wire.messages import Signature as WireSignature
 
 if TYPE_CHECKING:
-    from tuf.api.metadata import Metadata, Targets
+    from tuf.api.metadata import Targets
 
 DOMAIN = b"edgewright-envelope-v1\0"
 ROLE_DESIRED = "desired"
 ROLE_ENGINES = "engines"
-ROOT_NAME = "root.json"
-TARGETS_NAME = "targets.json"
-MAX_METADATA_BYTES = 512 * 1024
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One received envelope and what it is held against. `now_s` is the device's best idea of the time, `last_sequence` the last accepted."""
+    """One received envelope and what it is held against. `now_s` is the device's best idea of the time, `last_sequence` the last accepted.
+
+    `trust` is the folder of the pinned anchor; `followed` the file of what was followed to since, where newer metadata is kept; empty = nowhere.
+    """
 
     trust: str
     envelope: bytes
@@ -42,6 +42,7 @@ class VerifyRequest(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     last_sequence: int
     now_s: float
+    followed: str = ""
 
 
 class Verified(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +66,14 @@ def verify_envelope(request: VerifyRequest) -> Verified:
             ``envelope-replayed``, and what `check_desired` raises.
         Unfit: ``trust-unreadable``, ``trust-invalid`` or ``trust-expired``: this device's own anchor is at fault.
     """
-    envelope = decode(request.envelope, Envelope)
-    targets = load_anchor(Path(request.trust), request.now_s)
+    envelope, folder = decode(request.envelope, Envelope), Path(request.trust)
+    followed = Path(request.followed) if request.followed else None
+    anchor = follow(open_anchor(folder, followed), envelope.metadata)
+    check_fresh(anchor, request.now_s, folder)
+    if anchor.is_news and followed is not None:
+        # Signed by the offline keys whatever the rest of the message is worth: kept at once, so that it cannot be held back again.
+        keep(anchor, followed)
+    targets = anchor.targets.signed
     _check_signatures(envelope, targets)
     content: Desired | Command
     content = decode(envelope.signed, Desired) if envelope.kind == "desired" else decode(envelope.signed, Command)
@@ -84,55 +91,20 @@ def verify_envelope(request: VerifyRequest) -> Verified:
         message = f"the {envelope.kind} message has sequence {content.sequence}, and {request.last_sequence} was accepted already"
         raise Rejected("envelope-replayed", message, "Old messages are ignored; check who replays them")
     if isinstance(content, Desired):
+        check_approvals(anchor, content)
         return Verified(desired=check_desired(content), signed_s=content.issued_s)
     return Verified(command=content, signed_s=content.issued_s)
 
 
-def load_anchor(folder: Path, now_s: float) -> Targets:
-    """The verified ``targets`` metadata under the pinned root.
+def load_anchor(folder: Path, now_s: float, followed: Path | None = None) -> Targets:
+    """The verified ``targets`` metadata under the pinned root, or under the one that was followed to since.
 
     Raises:
         Unfit: ``trust-unreadable``, ``trust-invalid`` or ``trust-expired``.
     """
-    from tuf.api.exceptions import RepositoryError
-    from tuf.api.metadata import Root, Targets
-
-    root = _read_metadata(folder / ROOT_NAME)
-    targets = _read_metadata(folder / TARGETS_NAME)
-    if not isinstance(root.signed, Root) or not isinstance(targets.signed, Targets):
-        raise _invalid(folder, "root.json or targets.json holds another role")
-    now = dt.datetime.fromtimestamp(min(max(now_s, 0.0), MAX_TIME_S), tz=dt.timezone.utc)
-    try:
-        root.signed.verify_delegate("root", root.signed_bytes, root.signatures)
-        root.signed.verify_delegate("targets", targets.signed_bytes, targets.signatures)
-    except (RepositoryError, ValueError) as error:
-        raise _invalid(folder, str(error)) from error
-    for name, signed in (("root", root.signed), ("targets", targets.signed)):
-        if signed.is_expired(now):
-            message = f"the {name} metadata in {folder} expired on {signed.expires:%Y-%m-%d}"
-            raise Unfit("trust-expired", message, "Check this device's clock; renew its trust folder from the controller")
-    return targets.signed
-
-
-def _read_metadata(path: Path) -> Metadata[Any]:
-    from tuf.api.metadata import Metadata
-    from tuf.api.serialization import DeserializationError
-
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_METADATA_BYTES + 1)
-        if len(data) > MAX_METADATA_BYTES:
-            raise _invalid(path.parent, f"{path.name} is too large")
-        return Metadata.from_bytes(data)
-    except OSError as error:
-        message = f"the trust anchor {path} cannot be read: {error.strerror}"
-        raise Unfit("trust-unreadable", message, "Copy the device's trust folder from the controller: edgewright fleet enroll") from error
-    except (DeserializationError, ValueError) as error:
-        raise _invalid(path.parent, f"{path.name}: {error}") from error
-
-
-def _invalid(folder: Path, why: str) -> Unfit:
-    return Unfit("trust-invalid", f"the trust anchor in {folder} is not valid: {why}", "Enroll the device again: edgewright fleet enroll")
+    anchor = open_anchor(folder, followed)
+    check_fresh(anchor, now_s, folder)
+    return anchor.targets.signed
 
 
 def _check_signatures(envelope: Envelope, targets: Targets) -> None:
@@ -173,9 +145,11 @@ Sign = Callable[[bytes], tuple[str, str]]
 """Signs bytes; returns the key's id and the signature in hex."""
 
 
-def seal(content: Desired | Command, sign: Sign) -> Envelope:
-    """The signed envelope of `content`."""
+def seal(content: Desired | Command, sign: Sign, metadata: Sequence[str] = ()) -> Envelope:
+    """The signed envelope of `content`, with newer trust `metadata` beside it."""
     kind = "desired" if isinstance(content, Desired) else "command"
     text = msgspec.json.encode(content).decode()
     keyid, signature = sign(signed_bytes(kind, text))
-    return Envelope(kind="desired" if kind == "desired" else "command", signed=text, signatures=(WireSignature(keyid, signature),))
+    return Envelope(
+        kind="desired" if kind == "desired" else "command", signed=text, signatures=(WireSignature(keyid, signature),), metadata=tuple(metadata)
+    )

@@ -7,11 +7,26 @@ from pathlib import Path
 import msgspec
 
 from ..core.digest import digest_of_file
+from ..core.errors import Unfit
 from ..profiling.board import Board, read_board
 from ..profiling.conditions import power_mode
 from ..profiling.sysfs import Sysfs
 from .base import BuildOptions, Capabilities
-from .fingerprint import EngineKey
+from .fingerprint import Compatibility, EngineKey
+
+
+class KeptOptions(msgspec.Struct, frozen=True):
+    """What of `options_text` opening the engine needs again; `profiles` are least, usual and largest shapes."""
+
+    device_id: int = 0
+    workspace_mb: int | None = None
+    optimization_level: int | None = None
+    profiles: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {}
+    dla_core: int | None = None
+    sparse: bool = False
+    stripped: bool = False
+    refittable: bool = False
+    compatibility: Compatibility = "none"
 
 
 def engine_key(model: Path, table_digest: str, backend: str, capabilities: Capabilities, options: BuildOptions) -> EngineKey:
@@ -58,3 +73,17 @@ def options_text(options: BuildOptions, capabilities: Capabilities) -> str:
         "compute_capability": options.compute_capability,
     }
     return msgspec.json.encode(plain, order="sorted").decode()
+
+
+def kept_options(key: EngineKey | None) -> KeptOptions:
+    """The options that `key` was made of.
+
+    Raises:
+        Unfit: ``engine-unusable``: they are not what `options_text` writes.
+    """
+    if key is None:
+        return KeptOptions()
+    try:
+        return msgspec.json.decode(key.options, type=KeptOptions)
+    except msgspec.DecodeError as error:
+        raise Unfit("engine-unusable", f"the manifest's options cannot be read: {error}", "Build the engine again") from error

@@ -1,7 +1,8 @@
-"""Reads ONNX files, with errors that say what is wrong with the file."""
+"""Reads and copies ONNX files, with errors that say what is wrong with the file."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,45 @@ def _spec(value: Any) -> TensorSpec:
         raise Rejected("model-unreadable", f"{value.name!r} has no known element type", _SEND_ANOTHER) from error
     shape = tuple(axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None for axis in tensor.shape.dim)
     return TensorSpec(value.name, dtype, shape)
+
+
+def is_quantized(model: Any) -> bool:
+    """Whether the model says its own quantisation: then a calibrator must not."""
+    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node)
+
+
+def is_half(model: Any) -> bool:
+    """Whether something in the model is computed in half precision by its own types."""
+    from onnx import TensorProto
+
+    graph = model.graph
+    tensors = [
+        *(value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info)),
+        *(weight.data_type for weight in graph.initializer),
+    ]
+    return TensorProto.FLOAT16 in tensors
+
+
+def copy_model(path: Path, model: Any, target: Path) -> None:
+    """Copy the file `path`, which was read as `model`, to `target`, and the files of its weights beside it.
+
+    Raises:
+        Rejected: ``model-unreadable`` when one is missing, or lies elsewhere.
+    """
+    shutil.copyfile(path, target)
+    for name in sorted(_external_files(model)):
+        source = path.parent / name
+        if not source.is_file():
+            raise Rejected("model-unreadable", f"{path.name} needs {name}, which is not beside it", "Send its external data too")
+        shutil.copyfile(source, target.parent / name)
+
+
+def _external_files(model: Any) -> set[str]:
+    names = {entry.value for tensor in model.graph.initializer for entry in tensor.external_data if entry.key == "location"}
+    for name in names:
+        if Path(name).name != name or name in {"", ".", ".."}:
+            raise Rejected("model-unreadable", f"the external data {name!r} is not a plain file name", "Save the model's data beside it")
+    return names
 
 
 def first_line(error: BaseException) -> str:

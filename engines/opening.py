@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ..core.errors import Unfit
 from ..profiling.board import read_board
-from .base import Backend, BuildOptions, Capabilities, Runner
-from .device import local_processor
+from .base import Backend, BuildOptions, Capabilities, Runner, ShapeProfile
+from .compatibility import runs_on, runs_with
+from .device import kept_options, local_processor
 from .discovery import usable_backend
 from .fingerprint import EngineKey, fingerprint
 from .manifest import Manifest, decode_manifest, manifest_bytes, verify_files
@@ -33,8 +34,21 @@ class Checked:
     @property
     def options(self) -> BuildOptions:
         """As it was built."""
+        manifest, wanted = self.manifest, kept_options(self.manifest.key)
         return BuildOptions(
-            precision=self.manifest.precision, threads=self.manifest.threads, batch=self.manifest.batch, provider=self.manifest.provider or None
+            precision=manifest.precision,
+            threads=manifest.threads,
+            batch=manifest.batch,
+            provider=manifest.provider or None,
+            device_id=wanted.device_id,
+            workspace_mb=wanted.workspace_mb,
+            optimization_level=wanted.optimization_level,
+            profiles={name: ShapeProfile(*shapes) for name, shapes in wanted.profiles.items()},
+            dla_core=wanted.dla_core,
+            is_sparse=wanted.sparse,
+            is_stripped=wanted.stripped,
+            is_refittable=wanted.refittable,
+            compatibility=wanted.compatibility,
         )
 
     def open(self) -> Runner:
@@ -69,15 +83,16 @@ def open_folder(folder: Path, trusted: Trusted) -> tuple[Manifest, Runner]:
 
 
 def _check_hardware(folder: Path, key: EngineKey, capabilities: Capabilities) -> None:
-    """A plan runs on the hardware and the runtime version that it was built with; an ONNX file runs anywhere.
+    """A plan runs on the hardware and the runtime version that it was built with, or on what it was built to be compatible with; an ONNX file
+    runs anywhere.
 
     The driver is not compared: a newer one runs older plans, which keeps the old engine going while a new one is built.
     """
     if capabilities.is_plan_portable:
         return
-    here = local_processor(capabilities, read_board())
-    if key.processor != here:
+    here, compatibility = local_processor(capabilities, read_board()), kept_options(key).compatibility
+    if key.processor != here and not (compatibility == "hardware" and runs_on(here)):
         raise Unfit("engine-foreign", f"the engine {folder.name} was built for {key.processor}, this is {here}", _BUILD_AGAIN)
-    if key.backend_version != capabilities.version:
+    if key.backend_version != capabilities.version and not (compatibility == "version" and runs_with(key.backend_version, capabilities.version)):
         message = f"the engine {folder.name} was built with {key.backend} {key.backend_version}, this device has {capabilities.version}"
         raise Unfit("engine-foreign", message, _BUILD_AGAIN)

@@ -2,7 +2,7 @@
 
 A child is ``python -m edgewright.pipeline.worker TASK`` in a session of its own. The request goes in by stdin; progress and the result come back as
 lines of JSON on a pipe; anything else that the child prints goes to the log. Rules:
-- time, memory (resident, of the whole group) and cancel are watched here, and end in SIGKILL of the whole group;
+- time, memory (of the whole group, and the board's own: see `memory`) and cancel are watched here, and end in SIGKILL of the whole group;
 - the kernel kills the child when the daemon dies, so that a restarted daemon never meets its old worker;
 - every way to end has a name (`Outcome.kind`), and everything but ``done`` a reason.
 
@@ -23,11 +23,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Literal
 
 import msgspec
 
 from ..core.errors import Reason
+from .memory import Memory, MemoryWatch
 
 log = logging.getLogger(__name__)
 
@@ -58,38 +60,53 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a child may take. `memory_mb` None = not limited; `nice` is added to the daemon's own, and above 0 its disk goes last too."""
+    """What a child may take, None = not limited. `reserve_mb` is what the board has to keep available, whoever takes the rest. `nice` is added to the
+    daemon's own, and above 0 its disk goes last too.
+    """
 
     time_s: float
     memory_mb: float | None = None
+    reserve_mb: float | None = None
     nice: int = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a child ended. `result` is there exactly when `kind` is ``done``, `reason` otherwise."""
+    """How a child ended. `result` is there exactly when `kind` is ``done``, `reason` otherwise. `peak_mb` as `memory` counts it."""
 
     kind: Kind
     result: bytes | None
     reason: Reason | None
     seconds: float
-    peak_rss_mb: float
+    peak_mb: float
 
 
-def run_child(task: str, request: bytes, limits: Limits, *, on_progress: Progress | None = None, cancel: threading.Event | None = None) -> Outcome:
-    """Run `task` and wait for it. Blocks for at most `limits.time_s` and a second; call it from a worker thread."""
-    return _Child(task, request, limits, on_progress, cancel).run()
+def run_child(
+    task: str,
+    request: bytes,
+    limits: Limits,
+    *,
+    on_progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+    root: Path = Path("/"),
+) -> Outcome:
+    """Run `task` and wait for it. Blocks for at most `limits.time_s` and a second; call it from a worker thread. `root` is where the board's own
+    memory is looked up.
+    """
+    return _Child(task, request, limits, on_progress, cancel, root).run()
 
 
 class _Child:
-    def __init__(self, task: str, request: bytes, limits: Limits, on_progress: Progress | None, cancel: threading.Event | None) -> None:
+    def __init__(self, task: str, request: bytes, limits: Limits, on_progress: Progress | None, cancel: threading.Event | None, root: Path) -> None:
         self._task = task
         self._request = request
         self._limits = limits
         self._on_progress = on_progress
         self._cancel = cancel
         self._last: Line | None = None
+        self._root = root
         self._peak_mb = 0.0
+        self._seen = Memory(0.0, None)
         self._buffer = b""
 
     def run(self) -> Outcome:
@@ -143,6 +160,7 @@ class _Child:
 
     def _watch(self, process: subprocess.Popen[bytes], pipe: IO[bytes], deadline: float) -> Kind | None:
         """Read the child's lines until it closes the pipe; returns why it must be killed, or None."""
+        memory = MemoryWatch(process.pid, self._root)
         with selectors.DefaultSelector() as selector:
             selector.register(pipe, selectors.EVENT_READ)
             while True:
@@ -155,10 +173,17 @@ class _Child:
                     return "cancelled"
                 if time.monotonic() > deadline:
                     return "timed_out"
-                now_mb = group_rss_mb(process.pid)
-                self._peak_mb = max(self._peak_mb, now_mb)
-                if self._limits.memory_mb is not None and now_mb > self._limits.memory_mb:
+                self._seen = memory.look()
+                self._peak_mb = max(self._peak_mb, self._seen.taken_mb)
+                if self._is_too_much() or self._is_too_little():
                     return "out_of_memory"
+
+    def _is_too_much(self) -> bool:
+        return self._limits.memory_mb is not None and self._seen.taken_mb > self._limits.memory_mb
+
+    def _is_too_little(self) -> bool:
+        reserve_mb, available_mb = self._limits.reserve_mb, self._seen.available_mb
+        return reserve_mb is not None and available_mb is not None and available_mb < reserve_mb
 
     def _poll_s(self) -> float:
         limit_mb = self._limits.memory_mb
@@ -197,29 +222,15 @@ class _Child:
             return Reason("timed-out", f"{task} took longer than {limits.time_s:g} s", "Allow more time or use a smaller model", "unfit")
         if kind == "cancelled":
             return Reason("cancelled", f"{task} was cancelled", "", "rejected")
+        if kind == "out_of_memory" and self._is_too_little() and not self._is_too_much():
+            message = f"{task} was ended at {self._seen.taken_mb:.0f} MB: the board had only {self._seen.available_mb:.0f} MB of memory left"
+            return Reason("out-of-memory", message, f"Free memory: {limits.reserve_mb:g} MB have to stay available", "unfit")
         if kind == "out_of_memory":
             limit = f"{limits.memory_mb:g} MB" if limits.memory_mb is not None else "what the board has"
             message = f"{task} needed more memory than {limit} (peak {self._peak_mb:.0f} MB)"
             return Reason("out-of-memory", message, "Allow more memory or use a smaller model", "unfit")
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         return Reason("worker-crashed", f"the worker ended by {how} during {task}", "Report this with the agent's log", "faulty")
-
-
-def group_rss_mb(leader: int) -> float:
-    """Resident memory of a process and its descendants in MB, from ``/proc``; what has ended counts nothing."""
-    total_kb = 0
-    waiting = [leader]
-    while waiting:
-        pid = waiting.pop()
-        try:
-            with open(f"/proc/{pid}/statm", "rb") as file:
-                total_kb += int(file.read().split()[1]) * (os.sysconf("SC_PAGE_SIZE") // 1024)
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/children", "rb") as file:
-                    waiting.extend(int(child) for child in file.read().split())
-        except (OSError, IndexError, ValueError):
-            continue
-    return total_kb / 1024
 
 
 def _kill_group(process: subprocess.Popen[bytes], *, gently: bool) -> None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..calibration.calibrate import Calibration
+from ..core.dataset import Dataset
 from ..core.errors import EdgewrightError
 from ..engines.base import BuildOptions
 from ..engines.discovery import load_backend
 from .build import Built, build_engine, build_options
-from .ladder import FALLBACK, Ladder, Rung, Source, ladder
+from .ladder import FALLBACK, Ladder, Rung, ladder
 from .run import Run
+from .sources import Sources, write_sources
 from .subject import Subject
 
 Progress = Callable[[float, str], None]
@@ -28,36 +30,44 @@ class Climb:
     """Builds every rung of the ladder that can be built, the most faithful first; what cannot is noted.
 
     `subject` is the run's own model, or a compressed form of it; then `prefix` is the recipe's name and part of each engine's.
+    `is_sparse` when its zeros are worth sparse kernels.
     """
 
     run: Run
     backend: str
     subject: Subject
     prefix: str = ""
+    is_sparse: bool = False
     built: list[Built] = field(default_factory=list)
     tried: set[str] = field(default_factory=set)
 
     def build_exact(self, start: float = 0.0, stop: float = 0.05) -> list[EdgewrightError]:
         """The FP32 engines, before anything costs time: reports compare with them. Returns why those that could not be built were not."""
-        return self._build([rung for rung in self._ladder(None).rungs if rung.precision == "fp32"], None, start, stop)
+        sources = Sources(self.subject.path)
+        return self._build([rung for rung in self._ladder(sources).rungs if rung.precision == "fp32"], sources, start, stop)
 
-    def build_others(self, calibration: Calibration | None, start: float = 0.5, stop: float = 0.55) -> None:
-        found = self._ladder(calibration)
+    def build_others(self, sources: Sources, start: float = 0.5, stop: float = 0.55) -> None:
+        found = self._ladder(sources)
         self.run.notes += found.notes
-        self._build([rung for rung in found.rungs if rung.name not in self.tried], calibration, start, stop)
+        self._build([rung for rung in found.rungs if rung.name not in self.tried], sources, start, stop)
 
-    def _ladder(self, calibration: Calibration | None) -> Ladder:
+    def write_sources(self, data: Dataset | None, work: Path, start: float, stop: float, *, quantizes: bool) -> Sources:
+        """The files of the other rungs, below the existing, empty folder `work`."""
+        capabilities = load_backend(self.backend).capabilities()
+        return write_sources(self.run, self.subject, data, work, capabilities, self.run.part(start, stop), quantizes=quantizes)
+
+    def _ladder(self, sources: Sources) -> Ladder:
         return ladder(
             self.backend,
             load_backend(self.backend).capabilities(),
-            frozenset(_sources(self.subject, calibration)),
-            with_int8=calibration is not None,
+            frozenset(sources.files()),
+            with_int8=sources.calibration is not None,
             with_fallback=self.backend != FALLBACK and self.run.request.backend is None,
         )
 
-    def _build(self, rungs: list[Rung], calibration: Calibration | None, start: float, stop: float) -> list[EdgewrightError]:
+    def _build(self, rungs: list[Rung], sources: Sources, start: float, stop: float) -> list[EdgewrightError]:
         run, failures = self.run, []
-        files = _sources(self.subject, calibration)
+        files = sources.files()
         share = (stop - start) / max(1, len(rungs))
         for index, rung in enumerate(rungs):
             run.check_cancelled()
@@ -67,7 +77,7 @@ class Climb:
                 continue
             begin = start + share * index
             try:
-                self.built.append(self._build_rung(rung, files[rung.source], calibration, run.part(begin, begin + share)))
+                self.built.append(self._build_rung(rung, files[rung.source], sources.calibration, run.part(begin, begin + share)))
             except EdgewrightError as error:
                 if error.code in _FATAL:
                     raise
@@ -82,20 +92,9 @@ class Climb:
     def _build_rung(self, rung: Rung, file: Path, calibration: Calibration | None, progress: Progress) -> Built:
         run, subject = self.run, self.subject
         options = build_options(subject, precision=rung.precision, threads=run.request.threads, batch=run.request.batch)
-        model, options = _input_of(subject, rung, file, options)
+        model, options = _input_of(subject, rung, file, replace(options, is_sparse=self.is_sparse))
         table = calibration.table if calibration is not None and rung.precision in {"int8", "mixed"} else None
         return build_engine(self._name(rung), rung.backend, model, subject, run.out, options, run.workshop, table=table, progress=progress)
-
-
-def _sources(subject: Subject, calibration: Calibration | None) -> dict[Source, Path]:
-    found: dict[Source, Path] = {"model": subject.path}
-    if calibration is not None:
-        found["onnxruntime-qdq"] = calibration.onnxruntime
-        if calibration.tensorrt is not None:
-            found["tensorrt-qdq"] = calibration.tensorrt
-        if calibration.tensorrt_cache is not None:
-            found["calibration-cache"] = calibration.tensorrt_cache
-    return found
 
 
 def _no_time_left(run: Run, built: list[Built]) -> str | None:

@@ -21,6 +21,7 @@ from ..profiling.latency import measure_interleaved
 from .build import build_options, unfinished
 from .logits import with_logits
 from .measure import EngineUnderTest, Timing, first_feeds, measure_fidelity, measure_timing, zeros_for
+from .sparse_race import race_sparse
 from .subject import Subject, batch_for
 
 Progress = Callable[[float, str], None]
@@ -51,6 +52,7 @@ def compress_subject(
         repair=repair,
         stopwatch=RuntimeStopwatch(threads),
         race=lambda before, after: race(before, after, threads, cancel),
+        sparse_race=lambda before, after: race_sparse(subject, before, after, threads, cancel),
     )
     is_classifier = subject.classified is not None
     return compress(subject.path, recipe, data, settings, is_classifier=is_classifier, progress=progress, cancel=cancel)

@@ -8,7 +8,6 @@ from dataclasses import replace
 from ..compression.recipe import Recipe
 from ..core.dataset import Dataset
 from .build import Built, unfinished
-from .calibrating import calibration_or_none
 from .climb import Climb
 from .compress import compress_subject, write_result
 from .run import Run
@@ -38,9 +37,9 @@ def build_compressed(run: Run, recipe: Recipe, backend: str, data: Dataset | Non
         if card.is_file():
             shutil.copyfile(card, target.with_suffix(".toml"))
         smaller = replace(run.subject, path=target)
-        climb = Climb(run, backend, smaller, recipe.name)
+        climb = Climb(run, backend, smaller, recipe.name, is_sparse=result.is_sparse)
         climb.build_exact(start + 2 * share, start + 2.5 * share)
         if recipe.quantizes and climb.built:
-            calibration = calibration_or_none(run, smaller, data, ranges, run.part(start + 2.5 * share, start + 3.5 * share))
-            climb.build_others(calibration, start + 3.5 * share, stop)
+            sources = climb.write_sources(data, ranges, start + 2.5 * share, start + 3.5 * share, quantizes=True)
+            climb.build_others(sources, start + 3.5 * share, stop)
     return climb.built

@@ -14,7 +14,7 @@ from typing import Literal
 from ..engines.base import Capabilities
 from ..engines.fingerprint import Precision
 
-Source = Literal["model", "onnxruntime-qdq", "tensorrt-qdq", "tensorrt-fp16", "calibration-cache"]
+Source = Literal["model", "onnxruntime-qdq", "tensorrt-qdq", "tensorrt-fp16", "tensorrt-mixed", "calibration-cache"]
 FALLBACK = "onnxruntime"
 
 
@@ -70,10 +70,11 @@ def _flagged(backend: str, sources: frozenset[Source]) -> tuple[Rung, ...]:
 
 
 def _strongly_typed(backend: str) -> tuple[Rung, ...]:
-    """Precision by the model's own types: each rung is a file of its own, and Q/DQ leaves the rest as the file has it."""
+    """Precision by the model's own types: each rung is a file of its own; what INT8 leaves in float is half precision in the mixed one."""
     return (
         Rung("fp32", backend, "fp32", "model"),
         Rung("fp16", backend, "fp16", "tensorrt-fp16"),
+        Rung("mixed", backend, "mixed", "tensorrt-mixed"),
         Rung("int8", backend, "int8", "tensorrt-qdq"),
     )
 
@@ -83,6 +84,7 @@ _MISSING: dict[Source, str] = {
     "tensorrt-qdq": "calibration wrote no Q/DQ model for TensorRT",
     "calibration-cache": "calibration wrote no calibration cache",
     "tensorrt-fp16": "there is no FP16 file of the model",
+    "tensorrt-mixed": "there is no Q/DQ model in half precision",
 }
 
 

@@ -14,7 +14,6 @@ from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
 from .apprentice import build_apprentice
 from .build import Built, finish_engine, unfinished
-from .calibrating import calibration_or_none
 from .choose import choose
 from .climb import Climb
 from .compressing import build_compressed
@@ -57,9 +56,7 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         raise failures[0]
     end = 0.25 if recipe.steps else 0.5
     with unfinished(run.out, "calibration") as work:
-        climb.build_others(
-            calibration_or_none(run, subject, calibration_set, work, run.part(0.05, end)) if recipe.quantizes else None, end, end + 0.05
-        )
+        climb.build_others(climb.write_sources(calibration_set, work, 0.05, end, quantizes=recipe.quantizes), end, end + 0.05)
     built = climb.built
     if recipe.steps:
         built += build_compressed(run, recipe, backend, calibration_set, 0.3, 0.55)

@@ -75,6 +75,7 @@ class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     dla_core: int | None = None
     is_sparse: bool = False
     is_refittable: bool = False
+    is_stripped: bool = False
     compatibility: Compatibility = "none"
     model_name: str = ""
     identity: str | None = None
@@ -93,6 +94,15 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     build_memory_mb: float
     fingerprint: str
     is_cached: bool
+
+
+class RefitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The engine in `folder` with the weights of `model`, as `out`. Paths are absolute; `out` does not exist, its parent does."""
+
+    folder: str
+    model: str
+    out: str
+    identity: str | None = None
 
 
 class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -106,9 +106,10 @@ class Projected:
 
     def map_of(self, width: int, strength: float = 1e-4) -> Doubles:
         """Weights (out × width) from the first `width` features to the targets by least squares, held to the old ones."""
-        zz = self.zz[:width, :width]
+        zz = self.zz[:width, :width].copy()
         ridge = strength * max(float(np.trace(zz)) / width, 1e-12)
-        solved: Doubles = np.linalg.solve(zz + ridge * np.eye(width), self.zt[:width] + ridge * self.prior[:, :width].T).T
+        zz[np.diag_indices(width)] += ridge
+        solved: Doubles = np.linalg.solve(zz, self.zt[:width] + ridge * self.prior[:, :width].T).T
         return solved
 
 

@@ -52,6 +52,7 @@ class PruneChannels:
             raise Rejected("ratio-unreachable", message, f"Ask for at least {left / before:.2f}, or add another pass")
         kept = coupling.kept(frozenset(thinning.removed))
         start = Network(cut_channels(network, kept, {name: reader.weight for name, reader in readers.items()}))
+        del readers, thinning  # their covariances take as much memory as the fit will
         context.progress(0.5, "fitting what is left")
         rebuilt = start.model
         if context.repair:
@@ -81,10 +82,10 @@ def _readers(network: Network, context: Context) -> dict[str, Reader]:
     readers = {}
     for index, layer in enumerate(layers):
         context.progress(0.5 * index / len(layers), f"weighing {layer.name}")
-        source = own_rows(frontier, layer, samples).normal()
+        moments = own_rows(frontier, layer, samples)
         frontier.forget({later.source for later in layers[index + 1 :]})
         weight = matrix_of(network, layer)
-        normal = Normal.of_weights(source.with_prior(weight), weight)
+        normal = Normal.of_weights(moments.spent().with_prior(weight), weight)
         reader = Reader.of(layer, weight[0], normal)
         probe = replace(reader, weight=reader.weight.copy(), inverse=reader.inverse.copy())
         channels = layer.geometry.channels_in

@@ -7,28 +7,31 @@ from ..forms.sparse import FORM
 from ..network import Network
 from ..repair.rebuild import Choice, rebuild
 
+# Whose kernels skip zeros of this pattern.
+SPARSE_BACKENDS = ("tensorrt", "tensorrt_rtx")
+
 
 class SparsifyOptions(PassOptions, frozen=True, kw_only=True):
     """There are none: 2:4 is the one pattern that the hardware takes."""
 
 
 class Sparsify:
-    """The pass ``sparsify_2_4``. Zeros buy no time elsewhere, so it is only offered where they may, and undone where they do not."""
+    """The pass ``sparsify_2_4``. Zeros buy no time elsewhere: offered where kernels for them are, undone where those are not faster, measured."""
 
     options = SparsifyOptions
     requires: frozenset[Trait] = frozenset({"folded"})
     forbids: frozenset[Trait] = frozenset({"shared-weights"})
     ensures: frozenset[Trait] = frozenset({"sparse-2-4"})
-    gain: Gain = "time"
+    gain: Gain = "sparse-time"
     needs_data = True
 
     def unavailable(self) -> str | None:
-        from ...engines.discovery import backend_statuses
+        from ...engines.discovery import load_backend
 
-        reasons = {status.name: status.reason for status in backend_statuses() if status.name.startswith("tensorrt")}
+        reasons = {name: load_backend(name).unavailable() for name in SPARSE_BACKENDS}
         if any(reason is None for reason in reasons.values()):
             return None
-        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "this program has no backend for it here"
+        why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         return f"2:4 gains time only on NVIDIA GPUs of Ampere and later, with TensorRT ({why})"
 
     def call(self, network: Network, options: SparsifyOptions, context: Context) -> PassResult:

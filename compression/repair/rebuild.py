@@ -20,7 +20,7 @@ import onnx
 from ..activations import Engine, Frontier
 from ..forms._base import Fitted, Form, Rank
 from ..forms.keep import FORM as KEEP
-from ..moments import Doubles, Normal, best_strength
+from ..moments import Doubles, Normal, best_strength, joined
 from ..network import Layer, Network
 from ..samples import Samples
 from ..surgery import replace_layer
@@ -91,16 +91,18 @@ def _future(original: Network, layers: Sequence[Layer]) -> set[str]:
 
 
 def _fitted(rows: Rows, layer: Layer, choice: Choice, target: Target, old: Doubles, *, repair: bool) -> tuple[Normal, Fitted]:
-    normal, fit, held_out = rows.equations()
-    normal = normal.with_prior(old)
+    fit, held_out = rows.equations()
+    strength = best_strength(fit, held_out or fit, old) if repair else np.inf
+    plain = fit if held_out is None else joined(fit, held_out)
+    del fit, held_out
+    normal = plain.with_prior(old)
     if not repair:
         return normal, next(choice.form.fit(layer, (choice.rank,), normal, old))
-    strength = best_strength(fit, held_out, old)
     fitted = next(choice.form.fit(layer, (choice.rank,), normal, solved(normal, old, strength)))
     if target.bounds is None or not rows.kept:
         return normal, fitted
     for _ in range(AIM_ROUNDS):
-        normal = rows.aimed(predictor(fitted.weight, normal.bias(fitted.weight)), target.bounds).equations()[0].with_prior(old)
+        normal = rows.aimed(plain, predictor(fitted.weight, normal.bias(fitted.weight)), target.bounds).with_prior(old)
         fitted = next(choice.form.fit(layer, (choice.rank,), normal, solved(normal, old, strength)))
     return normal, fitted
 

@@ -27,21 +27,21 @@ class Rows:
 
     fit: Moments = field(default_factory=Moments)
     held_out: Moments = field(default_factory=Moments)
-    kept: list[tuple[Floats, Floats, Floats | None, bool]] = field(default_factory=list)
+    kept: list[tuple[Floats, Floats, Floats | None]] = field(default_factory=list)
 
-    def equations(self) -> tuple[Normal, Normal, Normal]:
-        """Of all rows, of the fit, of the held out (the fit again when there is too little to hold out)."""
-        fit = self.fit.normal()
-        return self.fit.plus(self.held_out).normal(), fit, self.held_out.normal() if self.held_out.count else fit
+    def equations(self) -> tuple[Normal, Normal | None]:
+        """Of the rows to fit on, and of those held out (None when there are too few to hold any out). The sums are spent."""
+        return self.fit.spent(), self.held_out.spent() if self.held_out.count else None
 
-    def aimed(self, predict: Callable[[Floats], Floats], bounds: tuple[float, float]) -> Rows:
-        """The same rows with the targets that are free beyond `bounds` moved to what is predicted."""
-        moved = Rows()
-        for x, target, beside, is_held_out in self.kept:
-            base = predict(x) if beside is None else predict(x) + beside
-            aim = within_bounds(target, base, bounds)
-            moved.of(is_held_out).add(x, aim if beside is None else aim - beside)
-        return moved
+    def aimed(self, normal: Normal, predict: Callable[[Floats], Floats], bounds: tuple[float, float]) -> Normal:
+        """`normal` (of all of these rows) with the targets that are free beyond `bounds` moved to what is predicted."""
+        return normal.with_targets((x, self._aim(x, target, beside, predict, bounds)) for x, target, beside in self.kept)
+
+    @staticmethod
+    def _aim(x: Floats, target: Floats, beside: Floats | None, predict: Callable[[Floats], Floats], bounds: tuple[float, float]) -> Floats:
+        base = predict(x) if beside is None else predict(x) + beside
+        aim = within_bounds(target, base, bounds)
+        return aim if beside is None else aim - beside
 
     def of(self, is_held_out: bool) -> Moments:
         return self.held_out if is_held_out else self.fit
@@ -76,7 +76,7 @@ class Walk:
                     continue
                 rows.of(is_held_out).add(x[part], t[part] if s is None else t[part] - s[part])
                 if can_keep:
-                    rows.kept.append((x[part], t[part], None if s is None else s[part], is_held_out))
+                    rows.kept.append((x[part], t[part], None if s is None else s[part]))
         if rows.fit.count == 0:
             rows.fit, rows.held_out = rows.held_out, Moments()
         return rows

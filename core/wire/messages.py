@@ -12,6 +12,7 @@ from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
+from ..activation import AT_ONCE, Activation
 from ..artifact import Artifact, check_artifact
 from ..budget import Budget, Verdict
 from ..errors import Reason, Rejected
@@ -50,18 +51,40 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Envelope(Message, frozen=True, kw_only=True):
-    """Signed content: `signed` is the exact JSON text that was signed, of the type that `kind` names."""
+    """Signed content: `signed` is the exact JSON text that was signed, of the type that `kind` names.
+
+    `metadata` holds the fleet's newer trust metadata as JSON texts, root and targets, after a rotation: each is signed by itself, and looked at
+    before the content is.
+    """
 
     kind: Literal["desired", "command"]
     signed: str
     signatures: tuple[Signature, ...]
+    metadata: Annotated[tuple[str, ...], msgspec.Meta(max_length=64)] = ()
+
+
+class Approved(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the offline keys approve: these files, as a release of this model of this fleet. Releases only go up (UNIX seconds)."""
+
+    fleet: Name
+    model: Name
+    digest: Digest
+    release: Count
+
+
+class Approval(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An approval: `signed` is the exact JSON text of an `Approved`."""
+
+    signed: Annotated[str, msgspec.Meta(max_length=1024)]
+    signatures: Annotated[tuple[Signature, ...], msgspec.Meta(max_length=16)]
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """One deployment as the controller orders it: one model version for this device.
 
     `model_file` names the ``.onnx`` in `model`; a ``.toml`` of the same stem is its card. `calibration` and `evaluation` hold the files
-    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``).
+    of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``). The same deployment with another
+    `retry` shall be tried anew, whatever came of it before. `activation` says when the new engine may take its place.
     """
 
     deployment: Name
@@ -74,6 +97,14 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     budget: Budget = Budget()
     deadline_s: Deadline = 86400.0
     probation_s: Seconds = 60.0
+    retry: Count = 0
+    activation: Activation = AT_ONCE
+    approval: Approval | None = None
+
+    @property
+    def key(self) -> str:
+        """What tells one order from another: the deployment, and its retry."""
+        return f"{self.deployment}#{self.retry}" if self.retry else self.deployment
 
 
 class Desired(Message, frozen=True, kw_only=True):
@@ -179,7 +210,7 @@ class SlotReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One model of the device: its slots and its latest deployment."""
+    """One model of the device: its slots and its latest deployment. `progress` of its build, and what it does now, while there is one."""
 
     active: SlotReport | None
     previous: SlotReport | None
@@ -192,6 +223,8 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     measurement: Measurement | None = None
     bytes_done: Count = 0
     bytes_total: Count = 0
+    progress: Share | None = None
+    progress_note: Identity = ""
 
 
 class Reported(Message, frozen=True, kw_only=True):

@@ -11,20 +11,22 @@ With TensorRT as its provider, loading builds TensorRT's plans into the engine's
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import Rejected, Unfit
 from ..base import BuildOptions, Capabilities, EngineFile, LayerTime, Precision, Progress, Runner, Tensors
 from ..cuda import cuda_status
-from ..model import input_specs, read_model
+from ..model import copy_model, input_specs, is_half, is_quantized, read_model
 from ..ort.layers import time_layers
 from ..ort.library import onnxruntime_library
-from ..ort.providers import CPU, TENSORRT, ProviderOptions, wanted_providers, with_options
+from ..ort.providers import CPU, TENSORRT, ProviderOptions, unsupported, wanted_providers, with_options
 from ..ort.runner import open_runner
 from ..shapes import profiles_for
 
 ENGINE_NAME = "model.onnx"
+CALIBRATION_NAME = "calibration.cache"
 
 
 class OnnxRuntimeBackend:
@@ -53,13 +55,11 @@ class OnnxRuntimeBackend:
         onnxruntime = onnxruntime_library()
         progress(0.0, "checking the model")
         proto = read_model(model, with_weights=False)
+        _check_options(options, self._wanted(options)[0], proto)
         engine = folder / ENGINE_NAME
-        shutil.copyfile(model, engine)
-        for name in sorted(external_files(proto)):
-            source = model.parent / name
-            if not source.is_file():
-                raise Rejected("model-unreadable", f"{model.name} needs {name}, which is not beside it", "Send its external data too")
-            shutil.copyfile(source, folder / name)
+        copy_model(model, proto, engine)
+        if options.calibration_cache is not None:
+            shutil.copyfile(options.calibration_cache, folder / CALIBRATION_NAME)
         progress(0.3, "loading it")
         with self.open(engine, options) as runner:
             provider = runner.provider
@@ -86,23 +86,23 @@ class OnnxRuntimeBackend:
     def layers(self, engine: Path, options: BuildOptions, feeds: Tensors, runs: int) -> tuple[LayerTime, ...]:
         return time_layers(engine, feeds, runs, threads=options.threads, providers=self._providers(engine, options))
 
-    def _providers(self, engine: Path, options: BuildOptions) -> list[tuple[str, ProviderOptions]]:
-        onnxruntime = onnxruntime_library()
+    def _wanted(self, options: BuildOptions) -> list[str]:
         has_gpu = cuda_status(options.device_id).device is not None
-        return with_options(wanted_providers(options, onnxruntime.get_available_providers(), has_gpu=has_gpu), options, engine.parent)
+        return wanted_providers(options, onnxruntime_library().get_available_providers(), has_gpu=has_gpu)
+
+    def _providers(self, engine: Path, options: BuildOptions) -> list[tuple[str, ProviderOptions]]:
+        kept = engine.with_name(CALIBRATION_NAME)
+        return with_options(self._wanted(options), replace(options, calibration_cache=kept if kept.is_file() else None), engine.parent)
 
 
-def external_files(proto: Any) -> set[str]:
-    """The names of the files that hold the weights of `proto` outside it.
-
-    Raises:
-        Rejected: ``model-unreadable`` when one is not a plain name beside the model.
-    """
-    names = {entry.value for tensor in proto.graph.initializer for entry in tensor.external_data if entry.key == "location"}
-    for name in names:
-        if Path(name).name != name or name in {"", ".", ".."}:
-            raise Rejected("model-unreadable", f"the external data {name!r} is not a plain file name", "Save the model's data beside it")
-    return names
+def _check_options(options: BuildOptions, provider: str, model: Any) -> None:
+    """An engine must not be called what it is not: options that the provider would pass over are refused."""
+    if (refused := unsupported(options, provider)) is not None:
+        raise Rejected("option-unsupported", f"ONNX Runtime's {provider} has no option {refused}", "Leave that option out, or choose another backend")
+    has_all = (is_quantized(model) or options.precision == "fp16") and (is_half(model) or options.precision == "int8")
+    if provider != TENSORRT and options.precision != "fp32" and not has_all:
+        message = f"ONNX Runtime's {provider} takes precision from the model's own types, and the model is not {options.precision}"
+        raise Rejected("precision-missing", message, "edgewright calibrate writes such a model")
 
 
 BACKEND = OnnxRuntimeBackend()

@@ -39,6 +39,26 @@ def wanted_providers(options: BuildOptions, available: Sequence[str], *, has_gpu
     return [wanted, *(name for name in behind if name in available)]
 
 
+def unsupported(options: BuildOptions, provider: str) -> str | None:
+    """The first of `options` that `provider` would pass over, by its name on the command line; None when it knows them all."""
+    nowhere = {
+        "--refittable": options.is_refittable,
+        "--stripped": options.is_stripped,
+        "--compatibility version": options.compatibility == "version",
+        "compute_capability": options.compute_capability is not None,
+    }
+    by_tensorrt = {
+        "--dla-core": options.dla_core is not None,
+        "--sparse": options.is_sparse,
+        "--optimization-level": options.optimization_level is not None,
+        "--compatibility hardware": options.compatibility == "hardware",
+        "--calibration-cache": options.calibration_cache is not None,
+    }
+    by_gpus = {"--workspace-mb": options.workspace_mb is not None}
+    asked = nowhere | ({} if provider == TENSORRT else by_tensorrt) | ({} if provider in {TENSORRT, CUDA} else by_gpus)
+    return next((name for name, is_asked in asked.items() if is_asked), None)
+
+
 def with_options(providers: Sequence[str], options: BuildOptions, folder: Path) -> list[tuple[str, ProviderOptions]]:
     """Each provider with its options; `folder` is the engine's."""
     return [(name, _options_of(name, options, folder)) for name in providers]

@@ -30,9 +30,14 @@ def open_runner(model: str | bytes, name: str, *, threads: int, providers: Seque
     return OnnxRuntimeRunner(new_session(model, name, threads=threads, providers=providers))
 
 
-def open_on_cpu(model: bytes, name: str, *, threads: int, is_frugal: bool = False, is_optimized: bool = True) -> OnnxRuntimeRunner:
+def open_on_cpu(
+    model: bytes, name: str, *, threads: int, is_frugal: bool = False, is_steady: bool = False, is_optimized: bool = True
+) -> OnnxRuntimeRunner:
     """A runner on the processor, whatever else is there: for what is computed about a model rather than with it. See `new_session`."""
-    return OnnxRuntimeRunner(new_session(model, name, threads=threads, providers=[(CPU, {})], is_frugal=is_frugal, is_optimized=is_optimized))
+    providers = [(CPU, ProviderOptions())]
+    return OnnxRuntimeRunner(
+        new_session(model, name, threads=threads, providers=providers, is_frugal=is_frugal, is_steady=is_steady, is_optimized=is_optimized)
+    )
 
 
 class OnnxRuntimeRunner:

@@ -1,6 +1,6 @@
 """Opens sessions: threads, providers, and what a failed load means.
 
-Spinning is off: a waiting thread that burns a core costs a board energy.
+Spinning is off: a waiting thread that burns a core costs a board energy. It is on where run follows upon run until the work is done.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ def new_session(
     providers: Sequence[tuple[str, ProviderOptions]],
     profile_prefix: Path | None = None,
     is_frugal: bool = False,
+    is_steady: bool = False,
     is_optimized: bool = True,
 ) -> Any:
     """A session of the ONNX file at the path `model`, or in its bytes; `name` is for messages, `threads` 0 = all cores.
 
     The first of `providers` that loads runs it, the CPU after them. With `profile_prefix` each node is timed into a file of that prefix.
-    `is_frugal` gives memory back after every run instead of keeping it for the next; without `is_optimized` every node runs as it is
-    written, nothing is fused.
+    With `is_steady` threads spin between runs; `is_frugal` gives memory back after every run instead of keeping it for the next; without
+    `is_optimized` every node runs as it is written, nothing is fused.
 
     Raises:
         EdgewrightError: see `load_error`.
@@ -49,7 +50,7 @@ def new_session(
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "1" if is_steady else "0")
     if profile_prefix is not None:
         settings.enable_profiling = True
         settings.profile_file_prefix = str(profile_prefix)

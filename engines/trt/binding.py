@@ -34,7 +34,7 @@ class Binding:
     has_flags: bool
     has_progress_monitor: bool
     has_profile_shapes_by_name: bool
-    has_stripped_plans: bool
+    has_refit: bool
     has_compute_capabilities: bool
     has_explicit_batch_flag: bool
     has_strong_typing: bool
@@ -79,7 +79,7 @@ def inspect_module(trt: Any, name: Name) -> Binding:
         has_flags=hasattr(config, "int8_calibrator") and hasattr(flags, "INT8"),
         has_progress_monitor=hasattr(trt, "IProgressMonitor") and hasattr(config, "progress_monitor"),
         has_profile_shapes_by_name=hasattr(trt.ICudaEngine, "get_tensor_profile_shape"),
-        has_stripped_plans=hasattr(flags, "STRIP_PLAN"),
+        has_refit=hasattr(trt, "OnnxParserRefitter") and hasattr(flags, "STRIP_PLAN"),
         has_compute_capabilities=hasattr(config, "set_compute_capability") and hasattr(trt, "ComputeCapability"),
         has_explicit_batch_flag=hasattr(creation, "EXPLICIT_BATCH"),
         has_strong_typing=hasattr(creation, "STRONGLY_TYPED"),

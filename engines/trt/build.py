@@ -11,7 +11,7 @@ from ...core.collection import collection_paused
 from ...core.errors import Rejected
 from ...core.files import write_atomic
 from ..base import BuildOptions, EngineFile, Progress, Tensors
-from ..model import read_model
+from ..model import copy_model, is_half, is_quantized, read_model
 from . import timing_cache
 from .binding import Binding
 from .calibrator import Uploads, make_calibrator
@@ -20,6 +20,7 @@ from .errors import build_error
 from .log import make_logger
 from .network import Network, parse_model
 from .progress import BuildProgress, LineCounter, make_monitor
+from .refit import WEIGHTS_NAME
 
 ENGINE_NAME = "model.plan"
 CALIBRATION_NAME = "calibration.cache"
@@ -30,12 +31,13 @@ def build_plan(binding: Binding, model: Path, folder: Path, options: BuildOption
     """Build `model` into ``folder/model.plan``. What `progress` raises cancels the build and is raised again.
 
     Raises:
-        Rejected: ``model-unreadable``, ``operator-unsupported``, ``profile-missing``, ``option-unsupported`` or ``build-refused``.
+        Rejected: ``model-unreadable``, ``operator-unsupported``, ``profile-missing``, ``option-unsupported``, ``half-missing`` or ``build-refused``.
         Unfit: ``backend-unavailable``, ``out-of-memory`` or ``dla-unavailable``.
     """
     progress(0.0, "reading the model")
     # Our own reading of the file is stricter about what is no model at all, and says it better.
     proto = read_model(model, with_weights=False)
+    _check_types(binding, proto, options)
     state = BuildProgress(progress)
     counter = None if binding.has_progress_monitor else LineCounter(state)
     logger = make_logger(binding.trt, counter, is_verbose=counter is not None)
@@ -59,6 +61,8 @@ def build_plan(binding: Binding, model: Path, folder: Path, options: BuildOption
     timing_cache.merge_back(binding, config, options.timing_cache)
     engine = folder / ENGINE_NAME
     write_atomic(engine, memoryview(plan))
+    if options.is_stripped:
+        copy_model(model, proto, folder / WEIGHTS_NAME)
     if calibrator is not None and calibrator.written is not None:
         write_atomic(folder / CALIBRATION_NAME, calibrator.written)
     del monitor
@@ -74,9 +78,11 @@ def _build(network: Network, config: Any) -> Any:
         return None
 
 
-def is_quantized(proto: Any) -> bool:
-    """Whether the model says its own quantisation: then a calibrator must not."""
-    return any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in proto.graph.node)
+def _check_types(binding: Binding, proto: Any, options: BuildOptions) -> None:
+    """Without precision flags the model's own types decide: an engine must not be called what they are not."""
+    if not binding.has_flags and options.precision in {"fp16", "mixed"} and not is_half(proto):
+        message = f"{binding.name} {binding.version} takes half precision only from the model's own types, and the model has none"
+        raise Rejected("half-missing", message, "edgewright calibrate --precision fp16 writes such a model")
 
 
 def _calibrator(binding: Binding, proto: Any, options: BuildOptions, uploads: Uploads | None) -> Any | None:

@@ -55,6 +55,8 @@ def flag_names(binding: Binding, options: BuildOptions) -> list[str]:
         "SPARSE_WEIGHTS": options.is_sparse,
         "REFIT": options.is_refittable,
         "STRIP_PLAN": options.is_stripped,
+        # A plan without weights takes those that it was built from, unless it may take any.
+        "REFIT_IDENTICAL": options.is_stripped and not options.is_refittable,
         "VERSION_COMPATIBLE": options.compatibility == "version",
     }
     return [*names, *(name for name, is_wanted in wanted.items() if is_wanted)]

@@ -11,6 +11,7 @@ from ..cuda import cuda_status
 from .binding import Binding, Name, load_binding
 from .build import build_plan
 from .device import load_pycuda
+from .loading import refit_plan
 from .log import make_logger
 from .network import new_builder
 from .runner import open_plan
@@ -50,7 +51,7 @@ class TensorRtFamily:
     def _precisions(self, binding: Binding) -> tuple[Precision, ...]:
         """What the hardware gains from, where the builder still tells; else what the model's types may say."""
         if not binding.has_flags:
-            return ("fp32", "fp16", "int8")
+            return ("fp32", "fp16", "int8", "mixed")
         builder = new_builder(binding, make_logger(binding.trt))
         found: list[Precision] = ["fp32"]
         if builder.platform_has_fast_fp16:
@@ -61,6 +62,15 @@ class TensorRtFamily:
 
     def build(self, model: Path, folder: Path, options: BuildOptions, progress: Progress) -> EngineFile:
         return build_plan(load_binding(self.name), model, folder, options, progress)
+
+    def refit(self, engine: Path, model: Path, target: Path, options: BuildOptions) -> None:
+        """Write the plan `engine` with the weights of `model` to `target`.
+
+        Raises:
+            Rejected: ``option-unsupported`` or ``refit-refused``.
+            Unfit: as `open`.
+        """
+        refit_plan(load_binding(self.name), engine, model, target, options)
 
     def open(self, engine: Path, options: BuildOptions) -> Runner:
         return open_plan(load_binding(self.name), engine, options)

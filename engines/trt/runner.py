@@ -20,7 +20,8 @@ from ..shapes import concrete_shapes
 from .binding import Binding
 from .bound import BoundPlan
 from .device import CudaDevice, open_device
-from .errors import device_error, load_error
+from .errors import load_error
+from .loading import load_plan
 from .log import make_logger
 from .network import dtype_name
 
@@ -40,7 +41,7 @@ class TensorRtRunner:
         with ExitStack() as stack:
             stack.callback(self.close)
             with device.current(), collection_paused():
-                self._engine = _deserialize(binding, plan, self._logger)
+                self._engine = load_plan(binding, plan, options, self._logger)
                 self._context = self._engine.create_execution_context()
                 if self._context is None:
                     raise load_error(plan.name, self._logger.kept)
@@ -112,17 +113,6 @@ def open_plan(binding: Binding, plan: Path, options: BuildOptions) -> TensorRtRu
     if not plan.is_file():
         raise Unfit("engine-unusable", f"there is no engine at {plan.name}", "Build it again")
     return TensorRtRunner(binding, plan, options, open_device(options.device_id))
-
-
-def _deserialize(binding: Binding, plan: Path, logger: Any) -> Any:
-    try:
-        runtime = binding.trt.Runtime(logger)
-    except (TypeError, RuntimeError) as error:
-        raise device_error(error) from error
-    engine = runtime.deserialize_cuda_engine(plan.read_bytes())
-    if engine is None:
-        raise load_error(plan.name, logger.kept)
-    return engine
 
 
 def _spec(binding: Binding, engine: Any, index: int) -> tuple[TensorSpec, bool]:

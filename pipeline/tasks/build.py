@@ -38,6 +38,7 @@ def build(wanted: BuildRequest, progress: Progress) -> BuildResult:
         dla_core=wanted.dla_core,
         is_sparse=wanted.is_sparse,
         is_refittable=wanted.is_refittable,
+        is_stripped=wanted.is_stripped,
         compatibility=wanted.compatibility,
     )
     out = Path(wanted.out)

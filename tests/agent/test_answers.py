@@ -66,7 +66,7 @@ def test_jobs_are_the_open_deployments_with_their_progress(device: Any) -> None:
     assert ask(device, "jobs") == []
     device.want(device.order("d1"), other=device.order("d2", seed=2))
     device.run_to("OPTIMIZING")
-    device.deployer.progress_notes["surface"] = (0.25, "calibrating")
+    device.deployer.building("surface", 0.25, "calibrating")
     jobs = {job["model"]: job for job in ask(device, "jobs")}
 
     assert (jobs["surface"]["state"], jobs["surface"]["progress"], jobs["surface"]["note"]) == ("OPTIMIZING", 0.25, "calibrating")

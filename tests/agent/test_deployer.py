@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+import msgspec
 import pytest
 from edgewright.agent import requests
 from edgewright.agent.config import LimitsSection, ModelSection
 from edgewright.agent.deployer import RETRY_S
 from edgewright.agent.journal import JournalFile, ModelRecord
 from edgewright.agent.steps import BuildOutcome
+from edgewright.core.activation import Activation
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Faulty, Rejected, Unfit
 from edgewright.core.wire.messages import Measurement
@@ -725,3 +727,70 @@ def test_slots_that_cannot_be_read_keep_no_device_from_starting(device: Any) -> 
     device.settle()
 
     assert device.deployer.problems == {}
+
+
+def test_a_goal_that_goes_back_to_the_engine_before_takes_it_from_the_previous_slot(device):
+    first, second = device.order("d1"), device.order("d2", seed=2)
+    for order in (first, second):
+        device.want(order)
+        device.settle()
+    before = len(device.steps.calls)
+    device.want(first)
+    device.settle()
+
+    assert device.current() == "d1-1"
+    assert device.state_of() == "SUCCEEDED"
+    assert not [call for call in device.steps.calls[before:] if call[0] == "build"]
+
+
+def test_going_back_under_another_runtime_builds_anew(device):
+    first, second = device.order("d1"), device.order("d2", seed=2)
+    device.want(first)
+    device.settle()
+    device.deployer.runtime = "another 2.0"
+    device.want(second)
+    device.settle()
+    before = len(device.steps.calls)
+    device.want(first)
+    device.settle()
+
+    assert ("build", "surface", "d1") in device.steps.calls[before:]
+    assert device.state_of() == "SUCCEEDED"
+
+
+def test_an_order_that_failed_is_tried_again_when_it_is_retried_and_only_then(device):
+    order = device.order("d1")
+    device.steps.failures["build"] = Unfit("no-memory", "too little memory", "Free some")
+    device.want(order)
+    device.settle()
+    device.steps.failures.clear()
+    device.want(order)
+    device.settle()
+    assert device.state_of() == "FAILED"
+    device.want(msgspec.structs.replace(order, retry=1))
+    device.settle()
+
+    assert device.state_of() == "SUCCEEDED"
+    assert device.deployer.deployment("surface").attempt == 2
+
+
+def test_a_staged_engine_waits_for_its_window(device):
+    opens_min = int(device.clock.clock_s() // 60 + 30) % 1440  # half an hour from now
+    window = Activation(kind="window", from_min=opens_min, to_min=(opens_min + 60) % 1440)
+    device.want(device.order("d1", activation=window))
+    device.settle(until_s=20 * 60)
+    before = device.state_of(), device.current()
+    device.settle(until_s=20 * 60)
+
+    assert before == ("STAGED", None)
+    assert (device.state_of(), device.current()) == ("SUCCEEDED", "d1-1")
+
+
+def test_a_staged_engine_that_waits_can_be_cancelled(device):
+    device.want(device.order("d1", activation=Activation(kind="window", from_min=0, to_min=1, days=(0,))))
+    device.run_to("STAGED")
+    requests.cancel(device.deployer, "d1", "a test")
+    device.settle()
+
+    assert device.state_of() == "CANCELED"
+    assert device.current() is None

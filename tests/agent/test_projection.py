@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from edgewright.agent import projection
+from edgewright.agent.deployer import PROGRESS_S
+from edgewright.agent.journal import JournalFile
 from edgewright.agent.steps import DeviceFacts
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Reason
@@ -40,6 +42,41 @@ def test_a_transfer_s_progress_is_in_the_report(device: Any) -> None:
     report = projection.report_of_model(device.deployer, "surface")
 
     assert 0 < report.bytes_done < report.bytes_total
+
+
+def test_a_build_s_progress_is_in_the_report_and_in_the_journal_until_the_build_ends(device: Any) -> None:
+    device.want(device.order("d1"))
+    device.run_to("OPTIMIZING")
+    device.deployer.building("surface", 0.25, "building int8" * 20)
+    report = projection.report_of_model(device.deployer, "surface")
+    device.deployer.ledger.save()
+    kept = JournalFile(device.state).load().models["surface"].deployment
+    device.settle()
+    ended = projection.report_of_model(device.deployer, "surface")
+
+    assert (report.progress, report.progress_note) == (0.25, ("building int8" * 20)[:128])
+    assert kept is not None
+    assert (kept.progress, kept.progress_note) == (0.25, ("building int8" * 20)[:128])
+    assert (ended.progress, ended.progress_note) == (None, "")
+
+
+def test_progress_is_told_now_and_then_and_never_of_what_has_ended(device: Any) -> None:
+    device.want(device.order("d1"))
+    device.run_to("OPTIMIZING")
+    due = []
+    for share in (0.1, 0.2, 0.3):
+        before = device.reports_due
+        device.deployer.building("surface", share, "building")
+        due.append(device.reports_due - before)
+    device.clock.pass_s(PROGRESS_S)
+    before = device.reports_due
+    device.deployer.building("surface", 0.4, "building")
+    due.append(device.reports_due - before)
+    device.settle()
+    device.deployer.building("surface", 0.5, "building")
+
+    assert due == [1, 0, 0, 1]
+    assert device.deployer.deployment("surface").progress is None
 
 
 def test_a_model_that_is_only_wanted_has_empty_slots(device: Any) -> None:

@@ -156,13 +156,14 @@ def test_a_blob_that_has_gone_is_said(device: Any, child: FakeChild, tmp_path: P
 @pytest.mark.parametrize(
     ("budget", "limits", "expected"),
     [
-        (Budget(), LimitsSection(), Limits(3600.0, None, 3)),
-        (Budget(max_build_s=10.0), LimitsSection(), Limits(10.0, None, 3)),
-        (Budget(max_build_s=0.0), LimitsSection(), Limits(0.0, None, 3)),
-        (Budget(max_build_s=9999.0), LimitsSection(max_build_s=60.0), Limits(60.0, None, 3)),
-        (Budget(max_build_memory_mb=500.0), LimitsSection(), Limits(3600.0, 500.0, 3)),
-        (Budget(max_build_memory_mb=500.0), LimitsSection(max_build_memory_mb=200.0), Limits(3600.0, 200.0, 3)),
-        (Budget(), LimitsSection(max_build_memory_mb=200.0), Limits(3600.0, 200.0, 3)),
+        (Budget(), LimitsSection(), Limits(3600.0, None, 128.0, 3)),
+        (Budget(max_build_s=10.0), LimitsSection(), Limits(10.0, None, 128.0, 3)),
+        (Budget(max_build_s=0.0), LimitsSection(), Limits(0.0, None, 128.0, 3)),
+        (Budget(max_build_s=9999.0), LimitsSection(max_build_s=60.0), Limits(60.0, None, 128.0, 3)),
+        (Budget(max_build_memory_mb=500.0), LimitsSection(), Limits(3600.0, 500.0, 128.0, 3)),
+        (Budget(max_build_memory_mb=500.0), LimitsSection(max_build_memory_mb=200.0), Limits(3600.0, 200.0, 128.0, 3)),
+        (Budget(), LimitsSection(max_build_memory_mb=200.0), Limits(3600.0, 200.0, 128.0, 3)),
+        (Budget(), LimitsSection(min_available_memory_mb=0.0), Limits(3600.0, None, None, 3)),
     ],
 )
 def test_the_tighter_limit_of_order_and_device_holds(device: Any, budget: Budget, limits: LimitsSection, expected: Limits) -> None:

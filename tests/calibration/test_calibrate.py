@@ -140,3 +140,25 @@ def test_several_inputs_and_outputs(models, tmp_path, run):
     exact, found = models.run(proto, feeds), models.run(onnx.load(str(result.onnxruntime)), feeds)
     assert result.quantized == 3
     assert {name: sqnr_db(exact[name], found[name]) > 25 for name in exact} == {"sum": True, "y": True}
+
+
+def test_an_attention_block_is_quantised_but_for_the_products_of_two_activations(models, tmp_path, run):
+    """Projections are layers; scores and the weighted sum multiply activations, and are told with that reason."""
+    random = np.random.default_rng(8)
+    nodes = [models.node("MatMul", ["x", name], [name[-1]]) for name in ("w_q", "w_k", "w_v")]
+    nodes += [
+        models.node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]), models.node("MatMul", ["q", "kt"], ["scores"]),
+        models.node("Softmax", ["scores"], ["p"]),
+        models.node("MatMul", ["p", "v"], ["mixed"]), models.node("MatMul", ["mixed", "w_o"], ["o"]), models.node("Add", ["o", "x"], ["y"]),
+    ]  # fmt: skip
+    weights = {name: random.normal(0, 0.2, (16, 16)).astype(np.float32) for name in ("w_q", "w_k", "w_v", "w_o")}
+    proto = models.model(nodes, {"x": ["N", 6, 16]}, {"y": ["N", 6, 16]}, weights)
+    feeds = {"x": random.normal(size=(64, 6, 16)).astype(np.float32)}
+    np.savez(tmp_path / "x.npz", **feeds)
+
+    result = run(models.save(proto, tmp_path / "attention.onnx"), tmp_path / "x.npz")
+
+    exact, found = models.run(proto, feeds)["y"], models.run(onnx.load(str(result.onnxruntime)), feeds)["y"]
+    assert result.quantized == 4
+    assert [(entry.node, entry.reason) for entry in result.skipped] == [(name, "it multiplies two activations") for name in ("scores", "mixed")]
+    assert sqnr_db(exact, found) > 30

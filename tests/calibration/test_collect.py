@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from edgewright.calibration import collect
 from edgewright.calibration.collect import Watch, has_moved, observe
-from edgewright.calibration.keep import KeptSamples
+from edgewright.calibration.keep import KeptSamples, sample_checksum
 from edgewright.calibration.normalize import normalized_model
-from edgewright.calibration.observers import Extremes
+from edgewright.calibration.observers import HISTOGRAM_VALUES, Extremes
 from edgewright.core.card import ModelCard
 from edgewright.core.dataset import open_dataset
 from edgewright.core.errors import Rejected, Unfit
@@ -149,3 +149,41 @@ def test_progress_goes_up_to_one(models, watch):
     watch(models.classifier(), models.samples(10), batch=4, progress=shares.append)
 
     assert shares == [0.4, 0.8, 1.0]
+
+
+def test_a_sample_that_no_tensor_is_observed_on_is_still_held_against_nan(models, watch):
+    """`auto` observes the kept samples; the others pass through the model too."""
+    nodes = [models.node("Log", ["input"], ["l"]), models.node("Gemm", ["l", "w"], ["y"])]
+    proto = models.model(nodes, {"input": ["N", 3]}, {"y": None}, {"w": np.ones((3, 4), np.float32)})
+    samples = np.random.default_rng(3).uniform(1, 2, (100, 3)).astype(np.float32)
+    checksums = [sample_checksum({"input": sample[None]}) for sample in samples]
+    largest = int(np.argmax(checksums))
+    for factor in np.linspace(1, 2, 200):
+        changed = samples[largest] * np.float32([-factor, 1, 1])
+        if sample_checksum({"input": changed[None]}) > sorted(checksums)[80]:
+            samples[largest] = changed
+            break
+
+    with pytest.raises(Rejected) as caught:
+        watch(proto, samples, ("l",), until_converged=True)
+
+    assert (caught.value.code, "'y'" in caught.value.message) == ("activation-not-finite", True)
+    assert f"sample {largest}" in caught.value.message
+
+
+def test_of_large_maps_extremes_are_exact_and_histograms_bounded(models, watch):
+    nodes = [models.node("Conv", ["input", "w"], ["c"]), models.node("Relu", ["c"], ["r"]), models.node("GlobalAveragePool", ["r"], ["y"])]
+    weight = np.random.default_rng(1).normal(size=(16, 3, 1, 1)).astype(np.float32)
+    proto = models.model(nodes, {"input": ["N", 3, 48, 48]}, {"y": None}, {"w": weight})
+    samples = models.samples(5, shape=(3, 48, 48))
+
+    found = watch(proto, samples, ("c", "r"))
+
+    raw = np.einsum("oc,nchw->nohw", weight[:, :, 0, 0], samples)
+    assert (found.seen["c"].extremes.low, found.seen["c"].extremes.high) == pytest.approx((raw.min(), raw.max()), rel=1e-5)
+    assert found.seen["r"].extremes.high == pytest.approx(raw.max(), rel=1e-5)
+    assert found.seen["r"].extremes.low >= 0
+    for name in ("c", "r"):
+        assert 1000 < found.seen[name].histogram.counts.sum() / 5 <= HISTOGRAM_VALUES
+    # Half of the values are cut to zero, in the part as in the whole.
+    assert found.seen["r"].histogram.counts[0] / found.seen["r"].histogram.counts.sum() == pytest.approx((raw <= 0).mean(), abs=0.03)

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from edgewright.calibration.normalize import normalized_model
-from edgewright.core.errors import Rejected
+from edgewright.core.errors import Rejected, Unfit
 from onnx import TensorProto, helper, numpy_helper
 
 RANDOM = np.random.default_rng(11)
@@ -219,3 +219,29 @@ def test_the_file_is_not_touched(models, tmp_path, image_model):
 
     assert before == path.read_bytes()
     assert onnx.load(str(path)).graph.node[1].op_type == "BatchNormalization"
+
+
+def with_external_weight(models, folder, rows, columns):
+    """A product whose weights lie in a file beside it; the file is sparse, so that its size costs nothing."""
+    proto = models.model([models.node("MatMul", ["x", "w"], ["y"])], {"x": ["N", rows]}, {"y": ["N", columns]}, {})
+    tensor = proto.graph.initializer.add(name="w", data_type=onnx.TensorProto.FLOAT, dims=[rows, columns], data_location=onnx.TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="w.bin")
+    with (folder / "w.bin").open("wb") as file:
+        file.truncate(rows * columns * 4)
+    return models.save(proto, folder / "m.onnx")
+
+
+def test_external_weights_are_read(models, tmp_path):
+    model = normalized_model(with_external_weight(models, tmp_path, 64, 32)).model
+
+    assert onnx.numpy_helper.to_array(model.graph.initializer[0]).shape == (64, 32)
+
+
+def test_more_weights_than_a_message_holds_are_refused_before_they_are_read(models, tmp_path):
+    path = with_external_weight(models, tmp_path, 30_000, 20_000)
+
+    with pytest.raises(Unfit) as caught:
+        normalized_model(path)
+
+    assert caught.value.code == "model-too-large"
+    assert "2.4 GB" in caught.value.message

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from edgewright.calibration.dialects import TENSORRT
 from edgewright.calibration.graph import Graph
+from edgewright.calibration.normalize import normalized_model
+from edgewright.calibration.plan import plan_for_onnxruntime
 from edgewright.calibration.table import Range, RangeTable
 from edgewright.calibration.tensorrt import calibration_cache, plan_for_tensorrt
 from edgewright.calibration.writer import QdqWriter
@@ -84,3 +86,32 @@ def test_the_written_model_is_symmetric_and_keeps_biases_in_float(models):
     samples = np.random.default_rng(2).uniform(-2, 2, (3, 4, 5, 5)).astype(np.float32)
     exact, found = models.run(graph.model, {"input": samples})["y"], models.run(written, {"input": samples})["y"]
     assert np.abs(exact - found).max() < 4 * 4 / 127
+
+
+@pytest.mark.parametrize("has_bias", [True, False])
+def test_a_transposed_convolution_is_a_layer_for_tensorrt_alone(models, tmp_path, has_bias):
+    random = np.random.default_rng(2)
+    names = ["x", "w", "b"] if has_bias else ["x", "w"]
+    weights = {"w": random.normal(size=(3, 5, 2, 2)).astype(np.float32), "b": random.normal(size=5).astype(np.float32)}
+    proto = models.model([models.node("ConvTranspose", names, ["y"], strides=[2, 2])], {"x": ["N", 3, 4, 4]}, {"y": None}, weights)
+    graph = Graph(normalized_model(models.save(proto, tmp_path / "m.onnx")).model)
+    x = random.uniform(-1, 1, (4, 3, 4, 4)).astype(np.float32)
+
+    plan = plan_for_tensorrt(graph)
+    written = QdqWriter(graph, plan, RangeTable(model="", ranges={"x": Range(-1, 1, "minmax", 1)}), TENSORRT).write()
+
+    assert [layer.axis for layer in plan.layers] == [1]
+    assert plan.skipped == ()
+    assert [entry.reason for entry in plan_for_onnxruntime(graph).skipped] == ["ONNX Runtime has no INT8 kernel for it"]
+    exact, found = models.run(graph.model, {"x": x})["y"], models.run(written, {"x": x})["y"]
+    assert 10 * np.log10((exact**2).sum() / ((exact - found) ** 2).sum()) > 35
+
+
+def test_a_transposed_convolution_in_groups_stays_in_float(models, tmp_path):
+    weights = {"w": np.ones((4, 1, 2, 2), np.float32)}
+    proto = models.model([models.node("ConvTranspose", ["x", "w"], ["y"], group=4)], {"x": ["N", 4, 4, 4]}, {"y": None}, weights)
+
+    plan = plan_for_tensorrt(Graph(normalized_model(models.save(proto, tmp_path / "m.onnx")).model))
+
+    assert plan.layers == ()
+    assert [entry.op for entry in plan.skipped] == ["ConvTranspose"]

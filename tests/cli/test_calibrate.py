@@ -157,3 +157,27 @@ def test_a_full_folder_is_refused_before_any_work(edgewright, tiny_classifier, t
 
 def test_an_out_that_cannot_be_made_is_refused(edgewright, tiny_classifier, tiny_samples):
     assert edgewright("calibrate", tiny_classifier, "--calibration", tiny_samples, "--out", "/proc/x", "--json").code == "out-unwritable"
+
+
+def test_half_precision_is_written_and_measured(edgewright, models, tiny_classifier, tiny_samples, tmp_path):
+    evaluation = models.save_samples(tmp_path / "evaluation.npz", 60, seed=4)
+    ran = edgewright(
+        "calibrate",
+        tiny_classifier,
+        "--calibration",
+        tiny_samples,
+        "--evaluation",
+        evaluation,
+        "--precision",
+        "fp16",
+        "--out",
+        tmp_path / "out",
+        "--json",
+    )
+
+    assert ran.status == 0
+    assert ran.json["precision"] == "fp16"
+    assert ran.json["outputs"] == {"fp16": str(tmp_path / "out" / "model.fp16.onnx")}
+    assert ran.json["fidelity"]["sqnr_db"] > 50
+    assert ran.json["fidelity"]["samples"] == 60
+    assert ran.json["kept"] == []

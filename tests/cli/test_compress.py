@@ -41,6 +41,7 @@ def test_an_onnx_file_can_be_run_as_it_is(edgewright, wide_classifier, tiny_samp
     assert ran.status == 0
     onnx.checker.check_model(onnx.load(out))
     assert "share_weights" in ran.out
+    assert [line.split()[0] for line in ran.out.splitlines() if "in total" in line] == ["in"]
     assert "agreement" in ran.out
     assert str(out) in ran.out.splitlines()[-1]
 
@@ -53,6 +54,16 @@ def test_the_recipe_none_changes_nothing_and_says_so(edgewright, tiny_classifier
     assert ran.status == 0
     assert out.read_bytes() == tiny_classifier.read_bytes()
     assert "the model as it was" in ran.out
+
+
+def test_a_pass_that_gains_nothing_is_undone_and_says_so(edgewright, tiny_classifier, tiny_samples, tmp_path):
+    out, recipe = tmp_path / "same.onnx", tmp_path / "fold.toml"
+    recipe.write_text('[[passes]]\nname = "fold"\n[[passes]]\nname = "factorize"\nenergy = 0.5\nstep = 1\n')
+
+    ran = edgewright("compress", tiny_classifier, "--calibration", tiny_samples, "--out", out, "--recipe", recipe, "--seconds", "0.05")
+
+    assert ran.status == 0
+    assert "factorize did nothing: " in ran.out or "factorize was undone: " in ran.out
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,44 @@ def test_sign_signs_nothing_that_was_not_built_here(edgewright, engine, tmp_path
     assert "engine-unusable" in ran.err
 
 
+@pytest.fixture
+def enrolled(edgewright, tmp_path):
+    """The configuration of a device that takes signed engines, and its fleet's state."""
+    fleet, out, state = tmp_path / "fleet", tmp_path / "enrolled", tmp_path / "device-state"
+    edgewright("fleet", "keys", "init", "--state", fleet)
+    assert edgewright("fleet", "enroll", "board", "--state", fleet, "--out", out, "--device-state", state).status == 0
+    with (out / "agent.toml").open("a") as file:
+        file.write("\n[optimize]\naccept_signed_engines = true\n")
+    return out / "agent.toml", fleet
+
+
+def test_a_signed_engine_is_imported_and_an_unsigned_one_is_not(edgewright, engine, enrolled, tmp_path):
+    config, fleet = enrolled
+    before = edgewright("engines", "import", engine, "--config", config, "--json")
+    edgewright("engines", "sign", engine, "--state", fleet)
+    ran = edgewright("engines", "import", engine, "--config", config, "--json")
+
+    assert before.code == "engine-untrusted"
+    assert ran.status == 0
+    assert (tmp_path / "device-state" / "cache" / "engines" / ran.json["fingerprint"] / "manifest.sig").is_file()
+    assert ran.json["fingerprint"] in edgewright("engines", "import", engine, "--config", config).out
+
+
+def test_a_device_takes_no_engines_unless_its_owner_says_so(edgewright, engine, enrolled):
+    config, fleet = enrolled
+    edgewright("engines", "sign", engine, "--state", fleet)
+    config.write_text(config.read_text().replace("accept_signed_engines = true", ""))
+
+    assert edgewright("engines", "import", engine, "--config", config, "--json").code == "engine-untrusted"
+
+
+def test_an_engine_of_onnxruntime_has_no_weights_to_replace(edgewright, engine, tiny_classifier, tmp_path):
+    ran = edgewright("engines", "refit", engine, tiny_classifier, "--out", tmp_path / "refitted", "--json")
+
+    assert (ran.status, ran.code) == (1, "option-unsupported")
+    assert not (tmp_path / "refitted").exists()
+
+
 def test_timings_are_exported_as_they_are(edgewright, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "tensorrt.timing.cache").write_bytes(b"timings")

@@ -44,7 +44,34 @@ def test_the_group_lists_its_commands(edgewright: Run) -> None:
         line.split()[0] for line in help_text.partition("Commands:")[2].splitlines() if line.strip() and line.startswith("  ") and line[2] != " "
     ]
 
-    assert commands == ["cancel", "deploy", "devices", "enroll", "keys", "profile", "release", "remove", "report", "rollback", "serve", "watch"]
+    assert commands == sorted(commands)
+    assert commands == [
+        "approve",
+        "audit",
+        "cancel",
+        "deploy",
+        "devices",
+        "enroll",
+        "keys",
+        "label",
+        "pause",
+        "profile",
+        "release",
+        "remove",
+        "renew",
+        "report",
+        "resume",
+        "retire",
+        "retry",
+        "revoke",
+        "rollback",
+        "rollout",
+        "rollouts",
+        "serve",
+        "tokens",
+        "watch",
+        "wipe",
+    ]
 
 
 def test_keys_are_made_and_the_offline_ones_named(edgewright: Run, tmp_path: Path) -> None:
@@ -158,7 +185,7 @@ def test_an_enrollment_that_cannot_be_is_one_line(edgewright: Run, enrolled: Pat
 def test_a_device_that_has_said_nothing_is_listed(edgewright: Run, enrolled: Path) -> None:
     line = edgewright("fleet", "devices", "--state", enrolled).out.splitlines()[-2].split()
 
-    assert line == ["board-1", "offline", "never", "–", "–"]
+    assert line == ["board-1", "offline", "never", "–", "–", "–"]
 
 
 def test_what_a_device_said_is_listed_without_what_would_steer_the_terminal(edgewright: Run, enrolled: Path) -> None:
@@ -166,9 +193,9 @@ def test_what_a_device_said_is_listed_without_what_would_steer_the_terminal(edge
     recorder = Recorder(database)
     slot = SlotReport(deployment="d-1", version="7 [red]", backend="onnxruntime", engine_digest="", since_s=1.0)
     models = {"surface": ModelReport(active=slot, previous=None, trial=None)}
-    recorder.status(Status(**WHO, online=True, boot_id="b", session=1, agent_version="1"), NOW_S)
-    recorder.capabilities(Capabilities(**WHO, board="Orin\x1b[2J[/]", machine="aarch64", agent_version="1", memory_mb=1, cores=1), NOW_S)
-    recorder.reported(Reported(**WHO, session=1, desired_sequence=0, time_s=1.0, models=models), NOW_S)
+    recorder.record(Status(**WHO, online=True, boot_id="b", session=1, agent_version="1"), NOW_S)
+    recorder.record(Capabilities(**WHO, board="Orin\x1b[2J[/]", machine="aarch64", agent_version="1", memory_mb=1, cores=1), NOW_S)
+    recorder.record(Reported(**WHO, session=1, desired_sequence=0, time_s=1.0, models=models), NOW_S)
     database.close()
     ran = edgewright("fleet", "devices", "--state", enrolled)
     view = edgewright("fleet", "devices", "--state", enrolled, "--json").json["devices"][0]

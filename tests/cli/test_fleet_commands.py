@@ -109,7 +109,7 @@ def test_a_deployment_is_cancelled_where_it_is_open(edgewright: Run, served: Any
         event = Event(
             fleet="fleet", device="board-2", id="e-1", sequence=1, deployment=deployment, model="m", attempt=1, state="SUCCEEDED", time_s=time.time()
         )
-        Recorder(database).event(event, time.time())
+        Recorder(database).record(event, time.time())
     ran = edgewright("fleet", "cancel", "--state", served.state)
 
     assert (ran.status, ran.out) == (0, "board-1  done\n")

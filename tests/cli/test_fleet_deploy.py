@@ -18,7 +18,7 @@ from edgewright.controller.orders import Orders
 from edgewright.controller.paths import FleetPaths
 from edgewright.controller.recorder import Recorder
 from edgewright.core.errors import Reason
-from edgewright.core.wire.messages import Desired, Envelope, Event, decode
+from edgewright.core.wire.messages import Desired, Envelope, Event, ModelReport, Reported, decode
 
 Run = Callable[..., Any]
 NOW_S = 1_800_000_000.0
@@ -60,7 +60,7 @@ def say(database: Database) -> Callable[..., None]:
             time_s=NOW_S,
             **fields,
         )
-        recorder.event(event, NOW_S)
+        recorder.record(event, NOW_S)
 
     return say
 
@@ -209,6 +209,37 @@ def test_watching_waits_for_the_last_device(
         ["board-2", "DOWNLOADING"],
         ["board-2", "DOWNLOADING"],
         ["board-2", "SUCCEEDED"],
+    ]
+
+
+def test_watching_and_the_report_show_how_far_a_build_is(
+    edgewright: Run, fleet: Path, deployed: str, database: Database, say: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = iter([0.25, 0.25, 0.5])
+
+    def look_again(_seconds: float) -> None:  # instead of sleeping
+        share = next(shares, None)
+        if share is None:
+            say(deployed, "board-1", "SUCCEEDED")
+            return
+        model = ModelReport(**slots, deployment=deployed, progress=share, progress_note="building int8")
+        message = Reported(fleet="fleet", device="board-1", session=1, desired_sequence=1, time_s=NOW_S, models={"tiny": model})
+        Recorder(database).reported(message, NOW_S)
+
+    slots = {"active": None, "previous": None, "trial": None}
+    say(deployed, "board-1", "OPTIMIZING")
+    say(deployed, "board-2", "SUCCEEDED")
+    look_again(0)
+    report = edgewright("fleet", "report", deployed, "--state", fleet).out
+    monkeypatch.setattr(fleet_deploy, "time", SimpleNamespace(**vars(time) | {"sleep": look_again}))
+    ran = edgewright("fleet", "watch", deployed, "--state", fleet)
+
+    assert "board-1  OPTIMIZING 25 %, building int8" in report.splitlines()
+    assert [line.split(maxsplit=2)[2] for line in ran.out.splitlines() if " board-1 " in line] == [
+        "OPTIMIZING",
+        "OPTIMIZING 25 %, building int8",
+        "OPTIMIZING 50 %, building int8",
+        "SUCCEEDED",
     ]
 
 

@@ -112,16 +112,16 @@ def test_an_interrupted_calibration_leaves_nothing(models, tiny_classifier, tmp_
     program = f"""
 import os, signal
 from edgewright.cli.main import main
-from edgewright.pipeline import calibrating
-genuine = calibrating.run_calibration
-def run_calibration(request, subject, data, folder, progress, cancel):
+from edgewright.calibration import calibrate as module
+genuine = module.calibrate
+def calibrate(model, data, folder, options, *, progress, cancel):
     def report(share, note):
         progress(share, note)
         if share > 0.06:
             assert os.path.isdir({str(out)!r})
             os.kill(os.getpid(), {int(number)})
-    return genuine(request, subject, data, folder, report, cancel)
-calibrating.run_calibration = run_calibration
+    return genuine(model, data, folder, options, progress=report, cancel=cancel)
+module.calibrate = calibrate
 main({arguments!r})
 """
     process = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=120, check=False, env={**os.environ, "COLUMNS": "80"})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgewright.compression.moments import Moments, best_strength
+from edgewright.compression.moments import Moments, best_strength, joined
 
 
 def rows_of(rng, count, width, out):
@@ -19,7 +19,7 @@ def test_the_solution_is_least_squares_whatever_the_batches():
     for start in range(0, 300, 70):
         moments.add(x[start : start + 70], t[start : start + 70])
 
-    normal = moments.normal()
+    normal = moments.spent()
     solved = normal.solve(np.zeros((1, 4, 6)), 0.0)
 
     with_ones = np.concatenate([x[:, 0], np.ones((300, 1))], axis=1)
@@ -37,8 +37,33 @@ def test_two_halves_are_the_whole():
     first.add(x[:25], t[:25])
     second.add(x[25:], t[25:])
 
-    assert first.plus(second).normal().xx == pytest.approx(whole.normal().xx)
-    assert first.plus(Moments()) is first
+    together, expected = joined(first.spent(), second.spent()), whole.spent()
+    for name in ("mean_x", "mean_t", "xx", "xt", "tt", "count"):
+        assert getattr(together, name) == pytest.approx(getattr(expected, name))
+
+
+def test_equations_may_be_taken_before_all_rows_are_there():
+    x, _, t = rows_of(np.random.default_rng(7), 60, 5, 2)
+    moments, all_at_once = Moments(), Moments()
+    all_at_once.add(x, t)
+    moments.add(x[:30], t[:30])
+    moments.normal()
+    moments.add(x[30:], t[30:])
+
+    assert moments.normal().xx == pytest.approx(all_at_once.spent().xx)
+
+
+def test_other_targets_of_the_same_rows_are_as_if_they_had_been_added_first():
+    x, _, t = rows_of(np.random.default_rng(5), 60, 5, 2)
+    others = np.random.default_rng(6).standard_normal(t.shape) + 3.0
+    first, expected = Moments(), Moments()
+    first.add(x, t)
+    expected.add(x, others)
+
+    moved, wanted = first.spent().with_targets([(x[:40], others[:40]), (x[40:], others[40:])]), expected.spent()
+
+    for name in ("mean_t", "xx", "xt", "tt"):
+        assert getattr(moved, name) == pytest.approx(getattr(wanted, name))
 
 
 def test_what_the_data_do_not_show_stays_at_the_old_weights():
@@ -49,7 +74,7 @@ def test_what_the_data_do_not_show_stays_at_the_old_weights():
     moments.add(x, rng.standard_normal((3, 4)))
     old = rng.standard_normal((1, 4, 8))
 
-    solved = moments.normal().solve(old, 1e-3)
+    solved = moments.spent().solve(old, 1e-3)
 
     assert np.isfinite(solved).all()
     assert solved[:, :, 5] == pytest.approx(old[:, :, 5])
@@ -62,7 +87,7 @@ def test_held_out_samples_that_contradict_the_fit_keep_the_old_weights():
     fit.add(x[:8], rng.standard_normal((8, 3)) * 50)
     held_out.add(x[8:], t[8:])
 
-    assert best_strength(fit.normal(), held_out.normal(), weight[None]) == float("inf")
+    assert best_strength(fit.spent(), held_out.spent(), weight[None]) == float("inf")
 
 
 def test_held_out_samples_that_agree_ask_for_little_restraint():
@@ -71,4 +96,4 @@ def test_held_out_samples_that_agree_ask_for_little_restraint():
     fit.add(x[:300], t[:300])
     held_out.add(x[300:], t[300:])
 
-    assert best_strength(fit.normal(), held_out.normal(), np.zeros((1, 3, 6))) <= 1e-3
+    assert best_strength(fit.spent(), held_out.spent(), np.zeros((1, 3, 6))) <= 1e-3

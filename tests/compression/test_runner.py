@@ -90,6 +90,50 @@ def test_a_pass_whose_time_is_what_its_macs_promise_is_kept(file_and_data):
     assert kept.passes[1].damage < kept.passes[1].damage_unrepaired
 
 
+@pytest.fixture
+def sparse_steps(load_fake, monkeypatch):
+    """A recipe with 2:4 on a device whose TensorRT, a fake, is usable."""
+    fake = load_fake("sparse_backend")
+    fake.install(monkeypatch, fake.SparseBackend())
+    return Recipe("test", (make_step("fold", {}), make_step("sparsify_2_4", {})), quantizes=False)
+
+
+@pytest.mark.parametrize(
+    ("sparse_ms", "outcome", "reason"), [(0.8, "kept", ""), (0.99, "undone", "with sparse kernels it runs in 0.99 of the time here")]
+)
+def test_zeros_are_kept_only_where_sparse_kernels_are_faster(file_and_data, sparse_steps, sparse_ms, outcome, reason):
+    path, data = file_and_data
+
+    result = run(path, sparse_steps, data, sparse_race=race(1.0, sparse_ms))
+
+    assert (result.passes[1].outcome, result.passes[1].reason) == (outcome, reason)
+    assert result.is_sparse == (outcome == "kept")
+    assert (result.passes[1].latency_before_ms, result.passes[1].latency_after_ms) == (1.0, sparse_ms)
+
+
+def test_zeros_whose_worth_cannot_be_measured_are_undone(file_and_data, sparse_steps):
+    path, data = file_and_data
+
+    def fails(_before, _after):
+        raise Unfit("sparse-not-measured", "the gain of 2:4 could not be measured here", "Leave it out")
+
+    failed = run(path, sparse_steps, data, sparse_race=fails)
+    absent = run(path, sparse_steps, data)
+
+    assert (failed.passes[1].outcome, failed.passes[1].reason) == ("undone", "the gain of 2:4 could not be measured here")
+    assert (absent.passes[1].outcome, absent.is_sparse) == ("undone", False)
+
+
+def test_zeros_are_not_offered_without_tensorrt(file_and_data):
+    path, data = file_and_data
+
+    with pytest.raises(Unfit) as unfit:
+        run(path, Recipe("test", (make_step("fold", {}), make_step("sparsify_2_4", {})), quantizes=False), data)
+
+    assert unfit.value.code == "pass-unavailable"
+    assert "tensorrt_rtx: " in unfit.value.message
+
+
 def test_a_pass_for_size_that_saves_none_is_undone(file_and_data):
     path, data = file_and_data
 
@@ -180,3 +224,39 @@ def test_samples_that_are_all_equal_do_not_break_it(file_and_data, tmp_path):
 
     assert all(np.isfinite(numpy_helper.to_array(tensor)).all() for tensor in result.model.graph.initializer)
     assert any("only 12 samples" in note for note in result.notes)
+
+
+def test_dead_channels_and_few_samples_do_not_break_it(file_and_data, tmp_path):
+    path, _ = file_and_data
+    model = onnx.load(path)
+    for tensor in model.graph.initializer:
+        if tensor.name == "t1/b":  # the first half of the first layer's channels never leaves zero
+            bias = numpy_helper.to_array(tensor).copy()
+            bias[: len(bias) // 2] = -1e4
+            tensor.CopyFrom(numpy_helper.from_array(bias, tensor.name))
+    onnx.save(model, tmp_path / "dead.onnx")
+    np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).standard_normal((3, 3, 12, 12)).astype(np.float32))
+    data = open_dataset(tmp_path / "few.npz", ModelCard(), input_specs(model))
+    names = [("fold", {}), ("prune_channels", {"macs_ratio": 0.8, "step": 2}), ("factorize", {"macs_ratio": 0.8}), ("share_weights", {"ratio": 4.0})]
+
+    result = run(tmp_path / "dead.onnx", Recipe("test", tuple(make_step(*entry) for entry in names), quantizes=False), data)
+
+    assert [report.outcome for report in result.passes] == ["kept"] * 4
+    assert all(np.isfinite(numpy_helper.to_array(tensor)).all() for tensor in result.model.graph.initializer)
+    # What is never seen to live goes first.
+    assert result.passes[1].agreement_unrepaired is not None
+    assert result.passes[1].damage < 0.1
+
+
+def test_a_network_with_nothing_to_compress_is_left_as_it_is_with_reasons(maker, tmp_path):
+    m = maker(2, (6, 6), 3)
+    model = m.head(m.conv("x", 1, (1, 1), pads=[0, 0, 0, 0]), 2)
+    onnx.save(model, tmp_path / "tiny.onnx")
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((16, 2, 6, 6)).astype(np.float32))
+    data = open_dataset(tmp_path / "x.npz", ModelCard(), input_specs(model))
+    names = [("factorize", {"macs_ratio": 0.8}), ("prune_channels", {"macs_ratio": 0.8}), ("share_weights", {"ratio": 4.0})]
+
+    result = run(tmp_path / "tiny.onnx", Recipe("test", (make_step("fold", {}), *(make_step(*entry) for entry in names)), quantizes=False), data)
+
+    assert [report.outcome for report in result.passes[1:]] == ["nothing"] * 3
+    assert all(report.reason for report in result.passes[1:])

@@ -18,7 +18,7 @@ def reader():
     x = (rng.standard_normal((200, 18)) @ rng.standard_normal((18, 18)))[:, None]
     moments = Moments()
     moments.add(x, x[:, 0] @ weight.T)
-    normal = moments.normal()
+    normal = moments.spent()
     return Reader.of(layer, weight, normal), normal, weight
 
 

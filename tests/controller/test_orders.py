@@ -247,12 +247,12 @@ def test_a_command_for_an_unknown_device_is_refused(orders: Orders) -> None:
 def test_an_unanswered_command_is_sent_again_when_the_device_comes_back(orders: Orders, recorder: Recorder) -> None:
     identity = orders.command("board-1", "rollback", deployment=None, model="m", now_s=NOW_S)
     (first,) = commands(orders)
-    recorder.status(online("board-2", 7), NOW_S)
+    recorder.record(online("board-2", 7), NOW_S)
     assert commands(orders) == []
-    recorder.status(online("board-1", 7), NOW_S)
+    recorder.record(online("board-1", 7), NOW_S)
     (second,) = commands(orders, NOW_S + 5)
-    recorder.reply(Reply(fleet="fleet", device="board-1", id=identity, sequence=second.sequence, ok=True), NOW_S)
-    recorder.status(online("board-1", 8), NOW_S)
+    recorder.record(Reply(fleet="fleet", device="board-1", id=identity, sequence=second.sequence, ok=True), NOW_S)
+    recorder.record(online("board-1", 8), NOW_S)
 
     assert (second.id, second.expires_s) == (first.id, first.expires_s)
     assert second.sequence > first.sequence

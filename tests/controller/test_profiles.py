@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-
 import msgspec
 import pytest
 from edgewright.controller import recorder as module
-from edgewright.controller.database import SCHEMA_VERSION, Database
 from edgewright.core.errors import Rejected
 from edgewright.core.measurement import Conditions
 from edgewright.core.profile import Profile, ProfileOrder, ProfileReport
@@ -56,10 +52,10 @@ def test_parts_in_any_order_and_twice_are_one_answer(recorder, reports, asked, s
     pieces = parts(asked, msgspec.json.encode(expected))
     assert reports.profile(asked) is None
     for index in sequence[:2]:
-        recorder.profile(pieces[index], NOW_S)
+        recorder.record(pieces[index], NOW_S)
         assert reports.profile(asked) is None
     for index in sequence[2:]:
-        recorder.profile(pieces[index], NOW_S)
+        recorder.record(pieces[index], NOW_S)
 
     assert reports.profile(asked) == expected
 
@@ -67,17 +63,17 @@ def test_parts_in_any_order_and_twice_are_one_answer(recorder, reports, asked, s
 def test_once_whole_an_answer_does_not_change(recorder, reports, asked):
     expected = report(asked)
     for piece in parts(asked, msgspec.json.encode(expected)):
-        assert recorder.profile(piece, NOW_S)
+        assert recorder.record(piece, NOW_S)
 
-    assert not recorder.profile(parts(asked, b"other", 1)[0], NOW_S)
+    assert not recorder.record(parts(asked, b"other", 1)[0], NOW_S)
     assert reports.profile(asked) == expected
 
 
 def test_pieces_of_two_attempts_are_not_mixed(recorder, reports, asked):
-    recorder.profile(parts(asked, b"x" * 90, 5)[4], NOW_S)
+    recorder.record(parts(asked, b"x" * 90, 5)[4], NOW_S)
     expected = report(asked)
     for piece in parts(asked, msgspec.json.encode(expected)):
-        recorder.profile(piece, NOW_S)
+        recorder.record(piece, NOW_S)
 
     assert reports.profile(asked) == expected
 
@@ -85,15 +81,15 @@ def test_pieces_of_two_attempts_are_not_mixed(recorder, reports, asked):
 def test_what_nobody_asked_for_is_not_kept(recorder, orders, asked):
     other = orders.command("board-1", "report", deployment=None, model=None, now_s=NOW_S)
 
-    assert not recorder.profile(parts("unknown", b"x", 1)[0], NOW_S)
-    assert not recorder.profile(parts(asked, b"x", 1, device="board-2")[0], NOW_S)
-    assert not recorder.profile(parts(other, b"x", 1)[0], NOW_S)
+    assert not recorder.record(parts("unknown", b"x", 1)[0], NOW_S)
+    assert not recorder.record(parts(asked, b"x", 1, device="board-2")[0], NOW_S)
+    assert not recorder.record(parts(other, b"x", 1)[0], NOW_S)
     beyond = msgspec.structs.replace(parts(asked, b"x", 1)[0], part=7)
-    assert not recorder.profile(beyond, NOW_S)
+    assert not recorder.record(beyond, NOW_S)
 
 
 def test_an_answer_that_is_no_profile_is_refused_when_it_is_read(recorder, reports, asked):
-    recorder.profile(parts(asked, b"junk", 1)[0], NOW_S)
+    recorder.record(parts(asked, b"junk", 1)[0], NOW_S)
 
     with pytest.raises(Rejected) as caught:
         reports.profile(asked)
@@ -106,25 +102,6 @@ def test_of_each_device_the_oldest_answers_go(recorder, reports, orders, monkeyp
     commands = []
     for index in range(5):
         commands.append(orders.ask_profile("board-1", ORDER, NOW_S + index))
-        recorder.profile(parts(commands[-1], msgspec.json.encode(report(commands[-1])), 1)[0], NOW_S + index)
+        recorder.record(parts(commands[-1], msgspec.json.encode(report(commands[-1])), 1)[0], NOW_S + index)
 
     assert [reports.profile(command) is not None for command in commands] == [False, False, True, True, True]
-
-
-def test_a_database_of_the_first_version_gets_the_new_tables(paths):
-    with closing(Database(paths.database)):
-        pass
-    with closing(sqlite3.connect(paths.database)) as connection:
-        connection.execute("DROP TABLE profiles")
-        connection.execute("DROP TABLE profile_parts")
-        connection.execute("PRAGMA user_version = 1")
-        connection.commit()
-
-    with closing(Database(paths.database)):
-        pass
-
-    with closing(sqlite3.connect(paths.database)) as connection:
-        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-    assert {"profiles", "profile_parts", "commands"} <= names
-    assert version == SCHEMA_VERSION

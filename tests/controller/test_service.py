@@ -18,7 +18,7 @@ from edgewright.controller import service as module
 from edgewright.controller.backlog import Arrival
 from edgewright.core.trust import VerifyRequest, verify_envelope
 from edgewright.core.wire.frames import CHUNK_BYTES, decode_frame
-from edgewright.core.wire.messages import Command, Desired, Event, Get, ModelReport, Order, Reply, Reported, Status, Telemetry, encode
+from edgewright.core.wire.messages import Command, Desired, Event, Get, Message, ModelReport, Order, Reply, Reported, Status, Telemetry, encode
 from edgewright.core.wire.topics import topic
 
 MINE, OTHERS = "board-1", "board-2"
@@ -219,17 +219,17 @@ def test_messages_that_found_no_room_are_had_again_when_the_broker_retains_them(
         for name, payload in ((on("capabilities", device), b"{}"), (on("status", device), status(device=device))):
             broker.client(device).publish(name, payload, retain=True)
     controller = make_controller()
-    record = controller.service._record
+    parsed = controller.service._parsed
     first = threading.Event()
 
-    def record_slowly(name: str, payload: bytes) -> None:
+    def parse_slowly(name: str, payload: bytes) -> Message | None:
         if not first.is_set():  # until another one was dropped; then there is room
             assert controller.service._overflowed.wait(20)
             controller.service._messages._max_count = 100
             first.set()
-        record(name, payload)
+        return parsed(name, payload)
 
-    monkeypatch.setattr(controller.service, "_record", record_slowly)
+    monkeypatch.setattr(controller.service, "_parsed", parse_slowly)
     controller.start()
     controller.until(lambda: board(controller).online and board(controller, OTHERS).online)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from edgewright.core.anchor import MAX_METADATA_BYTES
 from edgewright.core.errors import EdgewrightError, Rejected, Unfit
-from edgewright.core.trust import MAX_METADATA_BYTES, Verified, VerifyRequest, load_anchor, seal, verify_envelope
+from edgewright.core.trust import Verified, VerifyRequest, load_anchor, seal, verify_envelope
 from edgewright.core.wire.messages import Command, Desired, Envelope, Signature
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,7 +7,7 @@ import pytest
 from edgewright.core.errors import EdgewrightError, Rejected, Unfit
 from edgewright.core.plugins import plugin_names
 from edgewright.engines import backends
-from edgewright.engines.base import BuildOptions
+from edgewright.engines.base import BuildOptions, ShapeProfile
 from edgewright.engines.discovery import load_backend
 
 
@@ -185,6 +185,47 @@ def test_computes_what_the_model_says(backend, build, models):
         found = runner.infer({"input": samples})["logits"]
 
     np.testing.assert_allclose(models.run(models.classifier(), {"input": samples})["logits"], found, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def computing(backend):
+    if backend.capabilities().device == "null":
+        pytest.skip("it computes nothing")
+    return backend
+
+
+def test_a_detector_with_suppression_in_its_graph_computes_what_it_says(computing, build, models, tmp_path):
+    """Two inputs, three outputs, one of them as long as the data say."""
+    model = models.save(models.detector(), tmp_path / "detector.onnx")
+    try:
+        engine = build(model=model).path
+    except Rejected as error:
+        if error.code != "build-refused":
+            raise
+        pytest.skip(error.message)
+    random = np.random.default_rng(9)
+    lengths = set()
+    with computing.open(engine, BuildOptions()) as runner:
+        for gain in (0.1, 1, 4):
+            feeds = {"features": random.normal(0, 1, (1, 16)).astype(np.float32), "gain": np.float32([[gain]])}
+            found = runner.infer(feeds)
+            expected = models.run(models.detector(), feeds)
+            lengths.add(len(found["kept"]))
+            for name, value in expected.items():
+                np.testing.assert_allclose(value, found[name], rtol=1e-4, atol=1e-5)
+
+    assert len(lengths) > 1
+
+
+def test_free_axes_run_in_every_size_of_their_profile(computing, build, models, tmp_path):
+    nodes = [models.node("Relu", ["x"], ["r"]), models.node("ReduceMean", ["r"], ["y"], axes=[2], keepdims=0)]
+    proto = models.model(nodes, {"x": ["N", 3, "length"]}, {"y": ["N", 3]})
+    options = BuildOptions(profiles={"x": ShapeProfile((1, 3, 4), (1, 3, 16), (2, 3, 64))})
+    with computing.open(build(options, models.save(proto, tmp_path / "free.onnx")).path, options) as runner:
+        for batch, length in ((1, 4), (2, 64), (1, 16), (2, 5)):
+            x = np.random.default_rng(length).normal(0, 1, (batch, 3, length)).astype(np.float32)
+
+            np.testing.assert_allclose(models.run(proto, {"x": x})["y"], runner.infer({"x": x})["y"], rtol=1e-4, atol=1e-5)
 
 
 def test_closes_more_than_once(backend, build):

@@ -6,12 +6,14 @@ import time
 
 import numpy as np
 import pytest
+from edgewright.calibration.half import write_half
 from edgewright.core.errors import Unfit
 from edgewright.engines.base import BuildOptions, ShapeProfile
 from edgewright.engines.cuda import cuda_status
 from edgewright.engines.discovery import load_backend
 from edgewright.engines.ort.library import onnxruntime_library
 from edgewright.engines.ort.providers import CUDA, TENSORRT
+from edgewright.pipeline.subject import open_subject
 
 pytestmark = pytest.mark.gpu
 FAMILY = ("tensorrt", "tensorrt_rtx")
@@ -96,6 +98,35 @@ def test_a_truncated_plan_is_unusable(backend, build):
 
     with pytest.raises(Unfit):
         backend.open(engine, BuildOptions())
+
+
+def test_a_stripped_plan_gets_its_weights_when_it_is_opened(backend, build, models):
+    engine = build(is_stripped=True)
+    with backend.open(engine.path, BuildOptions(is_stripped=True)) as runner:
+        found = runner.infer({"input": models.samples(1)})["logits"]
+
+    np.testing.assert_allclose(models.run(models.classifier(), {"input": models.samples(1)})["logits"], found, rtol=1e-2, atol=1e-3)
+
+
+def test_a_refittable_plan_gets_the_weights_of_another_training(backend, build, models, tmp_path):
+    options = BuildOptions(is_refittable=True)
+    model = models.save(models.classifier(seed=7), tmp_path / "new.onnx")
+    backend.refit(build(is_refittable=True).path, model, tmp_path / "new.plan", options)
+    with backend.open(tmp_path / "new.plan", options) as runner:
+        found = runner.infer({"input": models.samples(1)})["logits"]
+
+    np.testing.assert_allclose(models.run(models.classifier(seed=7), {"input": models.samples(1)})["logits"], found, rtol=1e-2, atol=1e-3)
+
+
+def test_half_precision_from_the_models_own_types(backend, tiny_classifier, tiny_samples, models, tmp_path):
+    for name in ("half", "engine"):
+        (tmp_path / name).mkdir()
+    half = write_half(tiny_classifier, open_subject(tiny_classifier).dataset(tiny_samples), tmp_path / "half").path
+    engine = backend.build(half, tmp_path / "engine", BuildOptions(precision="fp16"), lambda *_: None)
+    with backend.open(engine.path, BuildOptions(precision="fp16")) as runner:
+        found = runner.infer({"input": models.samples(1)})["logits"]
+
+    np.testing.assert_allclose(models.run(models.classifier(), {"input": models.samples(1)})["logits"], found, rtol=3e-2, atol=3e-2)
 
 
 def test_many_opens_leave_no_memory_behind(backend, build, models):

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.conductor import Conductor
 from edgewright.controller.database import Database
-from edgewright.controller.keys import init_keys, load_signer
+from edgewright.controller.keys import init_keys
 from edgewright.controller.orders import Orders
 from edgewright.controller.paths import FleetPaths
 from edgewright.controller.recorder import Recorder
 from edgewright.controller.reports import Reports
 from edgewright.controller.service import Parts, Service
+from edgewright.controller.signing import Signing
 from edgewright.core.wire.link import LinkOptions
 
 WAIT_S = 20.0
@@ -36,12 +38,14 @@ class ServingController:
         for name in ("board-1", "board-2"):
             self.orders.enroll(name, 1.0)
         self._served = Database(self.paths.database)
+        served = Orders(self._served, "fleet")
         parts = Parts(
             fleet="fleet",
-            orders=Orders(self._served, "fleet"),
+            orders=served,
+            conductor=Conductor(self._served, served),
             recorder=Recorder(self._served),
             blobs=self.blobs,
-            sign=load_signer(self.paths),
+            signing=Signing(self.paths),
             change_mark=self._served.change_mark,
         )
         self.service = Service(parts, options)

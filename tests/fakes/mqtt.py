@@ -18,7 +18,7 @@ from edgewright.controller.broker import Kind, OwnBroker, find_mosquitto
 from edgewright.controller.passwords import set_password
 from edgewright.controller.paths import FleetPaths
 from edgewright.core.errors import Reason
-from edgewright.core.wire.link import Link, LinkOptions, Will
+from edgewright.core.wire.link import Link, LinkOptions, TlsFiles, Will
 from paho.mqtt.enums import CallbackAPIVersion
 
 FLEET = "fleet"
@@ -99,7 +99,15 @@ class Client(Waiting):
     """A plain MQTT client: what anybody with a password could run."""
 
     def __init__(
-        self, port: int, user: str, *, password: str | None = None, client_id: str = "", will: Will | None = None, clean: bool = True
+        self,
+        port: int,
+        user: str,
+        *,
+        password: str | None = None,
+        client_id: str = "",
+        will: Will | None = None,
+        clean: bool = True,
+        tls: TlsFiles | None = None,
     ) -> None:
         super().__init__()
         self.heard: list[Heard] = []
@@ -107,14 +115,24 @@ class Client(Waiting):
         self.is_down = False
         self._subscribed: dict[int, list[Any]] = {}
         self._client = client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=clean, reconnect_on_failure=False)
-        client.username_pw_set(user, password_of(user) if password is None else password)
+        if tls is None:
+            client.username_pw_set(user, password_of(user) if password is None else password)
+        else:
+            certificate, key = tls.certificate, tls.key
+            client.tls_set(str(tls.ca), str(certificate) if certificate else None, str(key) if key else None)
         if will is not None:
             client.will_set(will.topic, will.payload, qos=1, retain=True)
         client.on_connect, client.on_disconnect = self._connected, self._disconnected
         client.on_message, client.on_subscribe = self._message, self._was_subscribed
+        client.on_connect_fail = self._disconnected
         client.connect("127.0.0.1", port, keepalive=30)
         client.loop_start()
-        self.until(lambda: self.code is not None)
+        self.until(lambda: self.code is not None or self.is_down)
+
+    @property
+    def is_in(self) -> bool:
+        """Whether the broker has let it in, and has not ended the connection."""
+        return self.code is not None and not self.code.is_failure and not self.is_down
 
     def _connected(self, _client: Any, _userdata: Any, _flags: Any, code: Any, _properties: Any) -> None:
         with self.changing():

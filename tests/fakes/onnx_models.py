@@ -127,6 +127,15 @@ def hungry(step_mb: int, steps: int) -> Any:
     return model(nodes, {"x": [1]}, {previous: [1]}, weights)
 
 
+def slow(steps: int, side: int = 1024) -> Any:
+    """A small file that takes long to load, in one call of the runtime: products of matrices are folded, each of the one before."""
+    weights: dict[str, Array] = {"shape": np.array([side, side], np.int64), "c": np.full(1, 1 / side, np.float32)}
+    nodes = [node("Expand", ["c", "shape"], ["m0"])]
+    nodes += [node("MatMul", [f"m{step}", f"m{step}"], [f"m{step + 1}"]) for step in range(steps)]
+    nodes += [node("ReduceMean", [f"m{steps}"], ["mean"], keepdims=0), node("Add", ["x", "mean"], ["y"])]
+    return model(nodes, {"x": [1]}, {"y": [1]}, weights)
+
+
 def detector(*, boxes: int = 40) -> Any:
     """Two inputs; boxes, scores and, by non-maximum suppression in the graph, which of them to keep: as many as the data say."""
     weights = {

@@ -32,6 +32,7 @@ class Settings:
         self.has_device = has_device
         self.failure = failure
         self.gpu = "SM87"
+        self.loaded_with: tuple[int | None, bool] = (None, False)
         self.builds: list[Any] = []
         self.used: set[tuple[str, str]] = set()
 
@@ -223,13 +224,63 @@ def _behaviours(trt: Any, settings: Settings, release: str) -> dict[str, dict[st
         "serialize": lambda self: (version + settings.gpu).encode() + b"\n" + b" ".join(sorted(self._entries)),
     }
 
+    # --- refitting ---
+
+    def refitter_init(self: Any, engine: Any, logger: Any) -> None:
+        self._engine, self._logger, self._weights, self._offered = engine, logger, {}, set()
+        if not (engine._flags & {"REFIT", "REFIT_IDENTICAL"}):
+            logger.log(trt.ILogger.Severity.ERROR, "Error Code 3: API Usage Error (Cannot create a refitter for an engine that is not refittable)")
+
+    def refit_parser_init(self: Any, refitter: Any, logger: Any) -> None:
+        self._refitter, self._logger, self._errors = refitter, logger, []
+
+    def refit_from_file(self: Any, path: str) -> bool:
+        graph, engine = onnx.load_model(path).graph, self._refitter._engine
+        if [node.op_type for node in graph.node] != [node.op_type for node in engine._model.graph.node]:
+            self._errors.append({"code": "REFIT_FAILED", "desc": "The network and the ONNX model differ", "node": 0, "name": "", "op": ""})
+            return False
+        wanted = {weights.name: tuple(weights.dims) for weights in engine._model.graph.initializer}
+        self._refitter._weights = {weights.name: weights for weights in graph.initializer if wanted.get(weights.name) == tuple(weights.dims)}
+        return True
+
+    def refit_engine(self: Any) -> bool:
+        if not (self._engine._flags & {"REFIT", "REFIT_IDENTICAL"}):
+            return False
+        for weights in self._engine._model.graph.initializer:
+            weights.CopyFrom(self._weights[weights.name])
+        self._engine._is_stripped = False
+        return True
+
+    refitter = {
+        "__init__": refitter_init,
+        "refit_cuda_engine": refit_engine,
+        "get_missing_weights": lambda self: [w.name for w in self._engine._model.graph.initializer if w.name not in self._weights],
+    }
+    refit_parser = {
+        "__init__": refit_parser_init,
+        "refit_from_file": refit_from_file,
+        "num_errors": property(lambda self: len(self._errors)),
+        "get_error": complaint,
+    }
+    serialization = {"set_flag": lambda self, flag: self._set.add(flag.name)}
+
     # --- running ---
 
     def runtime_init(self: Any, logger: Any) -> None:
         builder_init(self, logger)
 
     def deserialize(self: Any, plan: bytes) -> Any:
+        settings.loaded_with = (getattr(self, "DLA_core", None), bool(getattr(self, "engine_host_code_allowed", False)))
         return _deserialize(trt, settings, version, self._logger, plan, new)
+
+    def create_context(self: Any) -> Any:
+        if self._is_stripped:
+            return None
+        return new("IExecutionContext", _engine=self, _shapes={}, _addresses={}, _allocators={}, profiler=None)
+
+    def serialize_with_config(self: Any, config: Any) -> bytes:
+        flags = self._flags - {"STRIP_PLAN"} - (set() if "INCLUDE_REFIT" in config._set else {"REFIT"})
+        return _plan_of({**self._meta, "flags": sorted(flags)}, self._model)
 
     engine = {
         "num_io_tensors": property(lambda self: len(self._tensors)),
@@ -237,7 +288,9 @@ def _behaviours(trt: Any, settings: Settings, release: str) -> dict[str, dict[st
         "get_tensor_mode": lambda self, name: self._tensors[name][0],
         "get_tensor_shape": lambda self, name: self._tensors[name][1],
         "get_tensor_dtype": lambda self, name: self._tensors[name][2],
-        "create_execution_context": lambda self: new("IExecutionContext", _engine=self, _shapes={}, _addresses={}, _allocators={}, profiler=None),
+        "create_execution_context": create_context,
+        "create_serialization_config": lambda self: new("ISerializationConfig", _set=set()),
+        "serialize_with_config": serialize_with_config,
     }
     context = _context_behaviour(trt, settings)
     return {
@@ -250,6 +303,9 @@ def _behaviours(trt: Any, settings: Settings, release: str) -> dict[str, dict[st
         "ITimingCache": timing,
         "Runtime": {"__init__": runtime_init, "deserialize_cuda_engine": deserialize},
         "ICudaEngine": engine,
+        "Refitter": refitter,
+        "OnnxParserRefitter": refit_parser,
+        "ISerializationConfig": serialization,
         "IExecutionContext": context,
     }
 
@@ -286,10 +342,19 @@ def _build(trt: Any, settings: Settings, release: str, logger: Any, network: Any
     meta = {
         "version": API[release]["version"], "gpu": settings.gpu, "flags": sorted(config._set), "pools": config._pools, "profiles": config._profiles,
         "batches": batches, "table": table, "creation": network._flags,
+        "compatibility": getattr(getattr(config, "hardware_compatibility_level", None), "name", "NONE"),
     }  # fmt: skip
     settings.builds.append((config, meta))
-    head = json.dumps(meta).encode()
-    return MAGIC + struct.pack("<II", len(head), model.ByteSize()) + head + model.SerializeToString()
+    if "STRIP_PLAN" in config._set:
+        model = onnx.ModelProto.FromString(model.SerializeToString())
+        for weights in model.graph.initializer:
+            weights.raw_data = b""
+    return _plan_of(meta, model)
+
+
+def _plan_of(meta: dict[str, Any], model: Any) -> bytes:
+    head, body = json.dumps(meta).encode(), model.SerializeToString()
+    return bytes(MAGIC + struct.pack("<II", len(head), len(body)) + head + body)
 
 
 def _calibrate(trt: Any, settings: Settings, network: Any, config: Any) -> tuple[list[dict[str, list[float]]], str | None]:
@@ -329,11 +394,12 @@ def _deserialize(trt: Any, settings: Settings, version: str, logger: Any, plan: 
         )
         return None
     meta = json.loads(body[:head_size])
-    if meta["version"] != version:
+    is_compatible = "VERSION_COMPATIBLE" in meta["flags"] and settings.loaded_with[1]
+    if meta["version"] != version and not is_compatible:
         words = f"The engine plan file is not compatible with this version of TensorRT, expecting library version {version} got {meta['version']}"
         _say(logger, severity.ERROR, f"Error Code 1: Serialization (Version tag does not match. {words})")
         return None
-    if meta["gpu"] != settings.gpu:
+    if meta["gpu"] != settings.gpu and meta["compatibility"] != "AMPERE_PLUS":
         words = "Error Code 6: API Usage Error (The engine plan file is generated on an incompatible device"
         _say(logger, severity.ERROR, f"{words}, built for {meta['gpu']})")
         return None
@@ -346,7 +412,10 @@ def _deserialize(trt: Any, settings: Settings, version: str, logger: Any, plan: 
                 kind = value.type.tensor_type
                 shape = tuple(axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else -1 for axis in kind.shape.dim)
                 tensors[value.name] = (getattr(trt.TensorIOMode, mode), shape, _data_type(trt, kind.elem_type), kind)
-    return new("ICudaEngine", _tensors=tensors, _model=model, _profiles=meta["profiles"])
+    flags = set(meta["flags"])
+    return new(
+        "ICudaEngine", _tensors=tensors, _model=model, _profiles=meta["profiles"], _meta=meta, _flags=flags, _is_stripped="STRIP_PLAN" in flags
+    )
 
 
 def _data_type(trt: Any, elem_type: int) -> Any:

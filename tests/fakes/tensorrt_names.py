@@ -13,11 +13,11 @@ import sys
 CLASSES = (
     "Builder", "IBuilderConfig", "INetworkDefinition", "ITensor", "OnnxParser", "ParserError", "ICudaEngine", "IExecutionContext", "Runtime",
     "IOptimizationProfile", "ITimingCache", "IHostMemory", "IProgressMonitor", "IInt8EntropyCalibrator2", "IInt8MinMaxCalibrator",
-    "IOutputAllocator", "IProfiler", "ILogger", "Logger",
+    "IOutputAllocator", "IProfiler", "ILogger", "Logger", "Refitter", "OnnxParserRefitter", "ISerializationConfig",
 )  # fmt: skip
 ENUMS = (
     "BuilderFlag", "NetworkDefinitionCreationFlag", "MemoryPoolType", "ProfilingVerbosity", "HardwareCompatibilityLevel", "DeviceType",
-    "DataType", "TensorIOMode", "ErrorCode", "ComputeCapability",
+    "DataType", "TensorIOMode", "ErrorCode", "ComputeCapability", "SerializationFlag",
 )  # fmt: skip
 
 

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 from edgewright.core.errors import Reason
 from edgewright.pipeline import child
-from edgewright.pipeline.child import Limits, group_rss_mb, run_child
+from edgewright.pipeline.child import Limits, run_child
+from edgewright.pipeline.memory import group_rss_mb
 
 PYTHON = sys.executable
 WAIT_S = 20
@@ -143,7 +144,33 @@ def test_memory_is_limited(fake_worker):
 
     assert outcome.kind == "out_of_memory"
     assert outcome.reason.code == "out-of-memory"
-    assert outcome.peak_rss_mb > 100
+    assert outcome.peak_mb > 100
+    assert ends(pids[0])
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(time_s=60, memory_mb=3000, nice=0), "needed more memory than 3000 MB (peak 5000 MB)"),
+        (Limits(time_s=60, reserve_mb=1500, nice=0), "the board had only 1000 MB of memory left"),
+    ],
+    ids=["more than it may", "less than the board needs"],
+)
+def test_the_shared_memory_of_a_jetson_is_limited(fake_worker, tmp_path, limits, words):
+    """The GPU takes five of its six gigabytes, which are in nobody's resident memory."""
+    (tmp_path / "proc/device-tree").mkdir(parents=True)
+    (tmp_path / "proc/device-tree/compatible").write_text("nvidia,p3767-0005\0nvidia,tegra234\0")
+    (tmp_path / "proc/meminfo").write_text(f"MemAvailable: {6000 * 1024} kB\n")
+    pids = []
+
+    def started(_share, note):
+        pids.append(int(note))
+        (tmp_path / "proc/meminfo").write_text(f"MemAvailable: {1000 * 1024} kB\n")
+
+    outcome = run_child("hangs", b"", limits, on_progress=started, root=tmp_path)
+
+    assert (outcome.kind, outcome.reason.code) == ("out_of_memory", "out-of-memory")
+    assert words in outcome.reason.message
     assert ends(pids[0])
 
 

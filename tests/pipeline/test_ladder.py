@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import sys
+import struct
+from pathlib import Path
 
+import onnx
 import pytest
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Unfit
-from edgewright.engines import cuda, discovery
+from edgewright.engines import discovery
 from edgewright.engines.base import Capabilities
-from edgewright.engines.trt import family
+from edgewright.engines.model import is_half, is_quantized
 from edgewright.pipeline.ladder import ladder
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
 
-ALL = frozenset({"model", "onnxruntime-qdq", "tensorrt-qdq", "tensorrt-fp16", "calibration-cache"})
+ALL = frozenset({"model", "onnxruntime-qdq", "tensorrt-qdq", "tensorrt-fp16", "tensorrt-mixed", "calibration-cache"})
 FLAGGED = Capabilities("10.3", "Orin", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False)
-TYPED = Capabilities("11.4", "Thor", ("fp32", "fp16", "int8"), "tensorrt", is_plan_portable=False, is_strongly_typed=True)
+TYPED = Capabilities("11.4", "Thor", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False, is_strongly_typed=True)
 CPU = Capabilities("1", "cpu", ("fp32", "int8"), "onnxruntime-x86_64")
 
 
@@ -44,7 +46,9 @@ def test_without_q_dq_the_calibration_cache_serves():
 
 
 def test_strong_typing_builds_each_precision_from_its_own_file():
-    assert names("tensorrt", TYPED, with_fallback=False) == [("fp32", "model"), ("fp16", "tensorrt-fp16"), ("int8", "tensorrt-qdq")]
+    assert names("tensorrt", TYPED, with_fallback=False) == [
+        ("fp32", "model"), ("fp16", "tensorrt-fp16"), ("mixed", "tensorrt-mixed"), ("int8", "tensorrt-qdq"),
+    ]  # fmt: skip
 
 
 def test_what_is_not_tried_has_a_reason():
@@ -66,34 +70,22 @@ def test_hardware_without_fast_int8_is_not_offered_it():
 
 # --- a whole climb ---
 
+TYPES = {"fp32": (False, False), "fp16": (True, False), "mixed": (True, True), "int8": (False, True)}
+"""Whether the plans of a strongly typed device hold half precision and Q/DQ."""
 
-@pytest.fixture
-def jetson(load_fake, monkeypatch):
-    """``jetson("10.3")`` makes this machine one with that TensorRT, a fake GPU and a fake pycuda."""
-    from types import ModuleType
 
-    fake_cuda, fake_trt = load_fake("pycuda"), load_fake("tensorrt")
-    status = cuda.CudaStatus(cuda.CudaDevice("Orin", "8.7", "12.6"))
-
-    def become(release, **settings):
-        memory = fake_cuda.Memory()
-        driver = fake_cuda.make_driver(memory)
-        package = ModuleType("pycuda")
-        package.driver = driver
-        for name, module in {"pycuda": package, "pycuda.driver": driver}.items():
-            monkeypatch.setitem(sys.modules, name, module)
-        told = fake_trt.Settings(memory, **settings)
-        monkeypatch.setitem(sys.modules, "tensorrt", fake_trt.make_module(release, told))
-        monkeypatch.setattr(family, "cuda_status", lambda _index=0: status)
-        return told
-
-    return become
+def half_and_quantised(plan):
+    """What the fake's plan, which ends in its model, is made of."""
+    data = plan.read_bytes()
+    head, _ = struct.unpack("<II", data[10:18])
+    proto = onnx.ModelProto.FromString(data[18 + head :])
+    return is_half(proto), is_quantized(proto)
 
 
 @pytest.fixture
 def climb(tiny_classifier, tiny_samples, tmp_path):
-    def run(**changes):
-        out = tmp_path / "out"
+    def run(out="out", **changes):
+        out = tmp_path / out
         out.mkdir()
         fields = {"model": str(tiny_classifier), "calibration": str(tiny_samples), "evaluation": None, "out": str(out), "bench_seconds": 0.05}
         return optimize(OptimizeRequest(**{**fields, **changes}), progress=lambda *_: None, cancel=lambda: False)
@@ -124,10 +116,39 @@ def test_on_a_device_with_strong_typing_the_original_is_fp32(jetson, climb):
 
     result = climb()
 
-    names = [candidate.name for candidate in result.candidates]
-    assert names[0] == "fp32"
-    assert "mixed" not in names
-    assert "onnxruntime-int8" in names
+    assert [candidate.name for candidate in result.candidates] == ["fp32", "onnxruntime-fp32", "fp16", "mixed", "int8", "onnxruntime-int8"]
+    assert [candidate.precision for candidate in result.candidates] == ["fp32", "fp32", "fp16", "mixed", "int8", "int8"]
+    types = {name: half_and_quantised(Path(candidate.path)) for candidate in result.candidates if (name := candidate.name) in TYPES}
+    assert types == TYPES
+    for candidate in result.candidates:
+        assert candidate.fidelity is not None
+        assert candidate.fidelity.sqnr_db > 20
+
+
+@pytest.mark.parametrize("recipe", ["none", "int8"])
+def test_the_files_of_strong_typing_are_kept_for_the_next_run(jetson, climb, tmp_path, monkeypatch, recipe):
+    from edgewright.pipeline import halving
+
+    jetson("11.4")
+    changes = {"cache": str(tmp_path / "cache"), "recipe": recipe} | ({"calibration": None} if recipe == "none" else {})
+    first = climb(**changes)
+    monkeypatch.setattr(halving, "write_half", None)
+
+    second = climb(out="again", **changes)
+
+    assert [candidate.name for candidate in first.candidates] == [candidate.name for candidate in second.candidates]
+    assert "fp16" in [candidate.name for candidate in second.candidates]
+    assert all(candidate.is_cached for candidate in second.candidates)
+
+
+def test_a_model_that_has_no_half_precision_keeps_its_other_rungs(jetson, climb, models, tmp_path):
+    jetson("11.4")
+    softmax = models.model([models.node("Softmax", ["x"], ["y"])], {"x": ["N", 3]}, {"y": ["N", 3]})
+
+    result = climb(model=str(models.save(softmax, tmp_path / "softmax.onnx")), recipe="none", calibration=None)
+
+    assert [candidate.name for candidate in result.candidates] == ["fp32", "onnxruntime-fp32"]
+    assert any("every node stays in float" in note for note in result.notes)
 
 
 def test_an_accelerator_that_refuses_everything_leaves_onnxruntime(jetson, climb):

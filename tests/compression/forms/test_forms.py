@@ -38,7 +38,7 @@ def equations(geometry: Geometry, seed: int = 0) -> tuple[Normal, np.ndarray]:
     x = rng.standard_normal((3 * width + 20, geometry.groups, width)) * (0.9 ** np.arange(width)) + 0.2
     moments = Moments()
     moments.add(x, np.einsum("ngd,god->ngo", x, weight).reshape(len(x), -1))
-    return moments.normal(), weight
+    return moments.spent(), weight
 
 
 def convolve(piece_weight, geometry, x):

@@ -127,3 +127,36 @@ def test_a_load_without_memory_is_this_devices_fault():
 
     assert isinstance(error, Unfit)
     assert error.code == "out-of-memory"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (BuildOptions(provider=CPU, is_refittable=True), "option-unsupported"),
+        (BuildOptions(provider=CPU, optimization_level=3), "option-unsupported"),
+        (BuildOptions(provider=CPU, precision="fp16"), "precision-missing"),
+        (BuildOptions(provider=CPU, precision="int8"), "precision-missing"),
+        (BuildOptions(provider=CPU, precision="mixed"), "precision-missing"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.precision,
+)
+def test_an_engine_is_not_called_what_the_runtime_would_not_make_of_it(models, tmp_path, options, code):
+    (tmp_path / "engine").mkdir()
+
+    with pytest.raises(Rejected) as caught:
+        BACKEND.build(models.save(models.classifier(), tmp_path / "tiny.onnx"), tmp_path / "engine", options, lambda *_: None)
+
+    assert caught.value.code == code
+    assert list((tmp_path / "engine").iterdir()) == []
+
+
+def test_a_model_in_half_precision_is_one(models, tmp_path):
+    half = models.model([models.node("Relu", ["x"], ["y"])], {"x": ["N", 3]}, {"y": ["N", 3]}, dtype=onnx.TensorProto.FLOAT16)
+    (tmp_path / "engine").mkdir()
+
+    engine = BACKEND.build(
+        models.save(half, tmp_path / "half.onnx"), tmp_path / "engine", BuildOptions(provider=CPU, precision="fp16"), lambda *_: None
+    )
+
+    with BACKEND.open(engine.path, BuildOptions(provider=CPU)) as runner:
+        assert runner.infer({"x": np.float16([[-1, 0, 2]])})["y"].tolist() == [[0, 0, 2]]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from edgewright.core.errors import Unfit
 from edgewright.engines.base import BuildOptions, ShapeProfile
-from edgewright.engines.ort.providers import CPU, CUDA, TENSORRT, wanted_providers, with_options
+from edgewright.engines.ort.providers import CPU, CUDA, TENSORRT, unsupported, wanted_providers, with_options
 
 ALL = [TENSORRT, CUDA, CPU]
 
@@ -98,3 +98,20 @@ def test_every_option_name_is_one_that_the_tensorrt_provider_knows():
     )  # fmt: skip
 
     assert set(dict(with_options([TENSORRT], everything, Path("/e")))[TENSORRT]) == known
+
+
+@pytest.mark.parametrize(
+    ("options", "provider", "expected"),
+    [
+        (BuildOptions(), CPU, None),
+        (BuildOptions(is_stripped=True), TENSORRT, "--stripped"),
+        (BuildOptions(compatibility="version"), TENSORRT, "--compatibility version"),
+        (BuildOptions(dla_core=0), TENSORRT, None),
+        (BuildOptions(dla_core=0), CUDA, "--dla-core"),
+        (BuildOptions(is_sparse=True), CPU, "--sparse"),
+        (BuildOptions(workspace_mb=100), CUDA, None),
+        (BuildOptions(workspace_mb=100), CPU, "--workspace-mb"),
+    ],
+)
+def test_an_option_that_a_provider_would_pass_over_is_named(options, provider, expected):
+    assert unsupported(options, provider) == expected

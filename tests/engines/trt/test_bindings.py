@@ -78,11 +78,11 @@ def test_features_are_told_as_the_release_has_them(release, with_release):
     found = with_release(
         release,
         "answer(flags=binding.has_flags, monitor=binding.has_progress_monitor, strong=binding.has_strong_typing, "
-        "stripped=binding.has_stripped_plans, cc=binding.has_compute_capabilities)",
+        "refit=binding.has_refit, cc=binding.has_compute_capabilities)",
     )
 
     is_old = release == "8.6"
-    assert found == {"flags": release in FLAGGED, "monitor": not is_old, "strong": not is_old, "stripped": not is_old, "cc": False}
+    assert found == {"flags": release in FLAGGED, "monitor": not is_old, "strong": not is_old, "refit": not is_old, "cc": False}
 
 
 @pytest.mark.parametrize("release", FLAGGED)

@@ -75,11 +75,22 @@ def test_precision_is_a_matter_of_flags_before_11(build, release, precision, fla
 
 
 @pytest.mark.parametrize("release", [release for release in RELEASES if release not in FLAGGED])
-def test_precision_is_a_matter_of_types_from_11_on(build, release):
-    told = build(release, precision="fp16")
+def test_precision_is_a_matter_of_types_from_11_on(build, release, models, tmp_path):
+    half = models.model([models.node("Relu", ["x"], ["y"])], {"x": ["N", 3]}, {"y": ["N", 3]}, dtype=10)
+
+    told = build(release, model=models.save(half, tmp_path / "half.onnx"), precision="fp16")
 
     assert told["flags"] == []
     assert told["creation"] == 1
+
+
+@pytest.mark.parametrize("precision", ["fp16", "mixed"])
+def test_a_model_without_half_precision_is_not_called_that_from_11_on(build, precision):
+    with pytest.raises(Rejected) as caught:
+        build("11.4", precision=precision)
+
+    assert caught.value.code == "half-missing"
+    assert "--precision fp16" in caught.value.next_step
 
 
 @pytest.mark.parametrize("release", [release for release in RELEASES if release not in FLAGGED])

@@ -8,12 +8,15 @@ import time
 import numpy as np
 import onnx
 import pytest
+from edgewright.calibration.calibrate import CalibrationOptions, calibrate
+from edgewright.calibration.half import write_half
 from edgewright.core.errors import Rejected, Unfit
 from edgewright.engines.base import BuildOptions, ShapeProfile
 from edgewright.engines.trt.build import build_plan
 from edgewright.engines.trt.family import TensorRtFamily
 from edgewright.engines.trt.log import make_logger
 from edgewright.engines.trt.network import parse_model
+from edgewright.pipeline.subject import open_subject
 
 ADA = "8.9"
 SHARED = ("mobilenet_v2", "squeezenet1.1", "cifar10_resnet20", "kws_dscnn", "mnist_opset8", "ultraface_rfb320_opset9", "squeezenet1.1_fp16_opset7")
@@ -60,6 +63,21 @@ def test_a_quantised_model_is_built_from_its_q_dq_nodes(build, models, tmp_path)
     proto = models.model(nodes, {"x": [1, 3, 16, 16]}, {"y": [1, 8, 14, 14]}, weights)
 
     assert build(models.save(proto, tmp_path / "qdq.onnx"), precision="int8").size_bytes > 0
+
+
+def test_half_precision_and_what_int8_leaves_of_it_are_built_from_their_files(build, models, tiny_classifier, tiny_samples, tmp_path):
+    """What the ladder of a strongly typed device builds; each is another file, and each parses as strongly typed."""
+    subject = open_subject(tiny_classifier)
+    data = subject.dataset(tiny_samples)
+    for name in ("int8", "fp16", "mixed"):
+        (tmp_path / name).mkdir()
+    quantised = calibrate(tiny_classifier, data, tmp_path / "int8", CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False).tensorrt
+    files = {"fp16": write_half(tiny_classifier, data, tmp_path / "fp16").path, "mixed": write_half(quantised, data, tmp_path / "mixed").path}
+
+    plans = {precision: build(file, precision=precision).path.read_bytes() for precision, file in files.items()}
+
+    assert all(plan.startswith(b"vtrt") for plan in plans.values())
+    assert plans["fp16"] != plans["mixed"]
 
 
 def test_int8_without_q_dq_is_refused(build, tiny_classifier):

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from edgewright.engines.opening import open_folder
 from edgewright.engines.provenance import trusted_by_user
-from edgewright.pipeline.child import Limits, group_rss_mb, run_child
+from edgewright.pipeline.child import Limits, run_child
+from edgewright.pipeline.memory import group_rss_mb
 from edgewright.pipeline.request import BuildRequest, BuildResult
 
 PATIENT = Limits(time_s=120, nice=0)
@@ -66,7 +67,7 @@ def test_out_of_memory(build, models, tmp_path):
     outcome = build(Limits(time_s=120, memory_mb=300, nice=0), model=str(path))
 
     assert (outcome.kind, outcome.reason.code) == ("out_of_memory", "out-of-memory")
-    assert 300 < outcome.peak_rss_mb < 600
+    assert 300 < outcome.peak_mb < 600
     assert group_rss_mb(os.getpid()) < before_mb + 20
     assert not (tmp_path / "engine").exists()
 

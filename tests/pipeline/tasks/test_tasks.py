@@ -32,7 +32,7 @@ def test_optimize_answers_with_what_it_measured(request_of):
     assert [candidate.name for candidate in result.candidates] == ["fp32", "int8"]
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
-    assert outcome.peak_rss_mb > 20
+    assert outcome.peak_mb > 20
 
 
 def test_optimize_hands_back_a_refusal(request_of, tmp_path):

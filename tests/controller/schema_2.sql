@@ -1,0 +1,14 @@
+CREATE TABLE commands (id VARCHAR NOT NULL, device VARCHAR NOT NULL, verb VARCHAR NOT NULL, deployment VARCHAR, model VARCHAR, created_s DOUBLE NOT NULL, sent_s DOUBLE, reply BLOB, PRIMARY KEY (id));
+CREATE TABLE deployments (id VARCHAR NOT NULL, model VARCHAR NOT NULL, version VARCHAR NOT NULL, created_s DOUBLE NOT NULL, body BLOB NOT NULL, PRIMARY KEY (id));
+CREATE TABLE devices (name VARCHAR NOT NULL, enrolled_s DOUBLE NOT NULL, online BOOLEAN NOT NULL, session INTEGER NOT NULL, boot_id VARCHAR NOT NULL, seen_s DOUBLE, capabilities BLOB, reported BLOB, sequence INTEGER NOT NULL, desired BLOB, desired_expires_s DOUBLE NOT NULL, goal_changed BOOLEAN NOT NULL, PRIMARY KEY (name));
+CREATE INDEX ix_devices_goal_changed ON devices (goal_changed);
+CREATE INDEX ix_devices_desired_expires_s ON devices (desired_expires_s);
+CREATE TABLE events (device VARCHAR NOT NULL, event VARCHAR NOT NULL, sequence INTEGER NOT NULL, deployment VARCHAR NOT NULL, state VARCHAR NOT NULL, time_s DOUBLE NOT NULL, received_s DOUBLE NOT NULL, body BLOB NOT NULL, PRIMARY KEY (device, event));
+CREATE INDEX events_by_device ON events (device, sequence);
+CREATE INDEX events_by_deployment ON events (deployment, device, sequence);
+CREATE TABLE goals (device VARCHAR NOT NULL, model VARCHAR NOT NULL, deployment VARCHAR NOT NULL, PRIMARY KEY (device, model));
+CREATE TABLE profile_parts (command VARCHAR NOT NULL, part INTEGER NOT NULL, parts INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (command, part));
+CREATE TABLE profiles (command VARCHAR NOT NULL, body BLOB NOT NULL, PRIMARY KEY (command));
+CREATE TABLE targets (deployment VARCHAR NOT NULL, device VARCHAR NOT NULL, state VARCHAR, attempt INTEGER NOT NULL, updated_s DOUBLE, reason BLOB, measurement BLOB, ending BLOB, PRIMARY KEY (deployment, device));
+CREATE TABLE telemetry (id INTEGER NOT NULL, device VARCHAR NOT NULL, time_s DOUBLE NOT NULL, body BLOB NOT NULL, PRIMARY KEY (id));
+CREATE INDEX telemetry_by_device ON telemetry (device, id);
