@@ -25,6 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from edgewright.calibration.calibrate import CalibrationOptions, calibrate
+from edgewright.calibration.dialects import onnxruntime_dialect
 from edgewright.calibration.normalize import normalized_model
 from edgewright.calibration.writer import Dialect
 from edgewright.cli.demo.surface import surfaces
@@ -67,6 +69,7 @@ LOSSES = (
     "activation_sequence",
     "labels,hinton,hints=2,activation_sequence=2",
 )
+JUDGED = 1000
 # Two-sided 95 % of Student's t for 2 degrees of freedom: three seeds.
 T95 = 4.303
 
@@ -84,26 +87,26 @@ class Task:
     epochs: int
 
 
-def cifar10(work: Path) -> Task:
-    """1,000 of the shared CIFAR-10 images to learn from, 2,000 others to judge on."""
+def cifar10(work: Path, learned: int) -> Task:
+    """The first of the shared CIFAR-10 images to learn from, all others (2,000 of 3,000) to judge on."""
     first, second = (np.load(DATA / "arrays" / f"cifar10-{name}.npz") for name in ("calibration", "evaluation"))
     images = np.concatenate([first["input"], second["input"]])
     labels = np.concatenate([first["labels"], second["labels"]])
     teacher = copied(DATA / "models" / "cifar10_resnet20.onnx", work)
     hand_picked = ("plain:8,plain:16/2,plain:32/2", "plain:8,separable:24x2/2,separable:48x2/2", "plain:8,residual:8/2,residual:16/2")
-    return task(work, teacher, images, labels, 1000, hand_picked[0], hand_picked, epochs=15)
+    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=15)
 
 
-def surface(work: Path) -> Task:
-    """1,000 generated pictures of surfaces to learn from, 1,000 others to judge on."""
-    images, labels = surfaces(2000, 4711)
+def surface(work: Path, learned: int) -> Task:
+    """Generated pictures of surfaces to learn from, 1,000 others to judge on."""
+    images, labels = surfaces(learned + JUDGED, 4711)
     teacher = copied(ROOT / "cli" / "demo" / "surface_classifier.onnx", work)
     hand_picked = (
         "shrink:2,plain:8/2,plain:16/2,plain:32/2",
         "plain:8/2,separable:16x2/2,separable:32x2/2,separable:64/2",
         "shrink:2,plain:8/2,residual:16/2,residual:32/2",
     )
-    return task(work, teacher, images, labels, 1000, hand_picked[0], hand_picked, epochs=15)
+    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=15)
 
 
 SUBJECTS = {"cifar10": cifar10, "surface": surface}
@@ -288,7 +291,30 @@ def forward_piece(found: Task, spec: str) -> dict[str, float]:
         return judged(model, found, school.network.model) | {"seconds": time.monotonic() - started, "macs_ratio": wiring.macs / school.network.macs}
 
 
-PARTS = {"losses": losses_part, "embedding": embedding_part, "auto": auto_part, "forward": forward_part}
+def quantized_part(found: Task, pieces: Pieces) -> None:
+    """INT8 files of students that were trained with and without fake quantisation at the end."""
+    with taught(found, found.student) as taught_class:
+        for seed in SEEDS:
+            for name, dialect in (("plain", None), ("fake-quantised", onnxruntime_dialect())):
+                pieces.do(f"{name}|{seed}", partial(quantized_piece, taught_class, seed, dialect))
+
+
+def quantized_piece(taught_class: Class, seed: int, dialect: Dialect | None) -> dict[str, float]:
+    found = taught_class.found
+    model, seconds = taught_class.train("labels,hinton", seed, dialect=dialect)
+    with tempfile.TemporaryDirectory() as folder:
+        student = Path(folder, "student.onnx")
+        student.write_bytes(model.SerializeToString())
+        card = found.teacher.with_suffix(".toml")
+        student.with_suffix(".toml").write_bytes(card.read_bytes())
+        data = open_dataset(found.data, card_from_toml(card), input_specs(model))
+        done = calibrate(student, data, Path(folder), CalibrationOptions(threads=1), progress=lambda _share, _note: None, cancel=lambda: False)
+        codes = onnx.load(done.onnxruntime)
+    teacher = taught_class.school.network.model
+    return judged(codes, found, teacher) | {"float_top1": judged(model, found, teacher)["top1"], "seconds": seconds}
+
+
+PARTS = {"quantized": quantized_part, "losses": losses_part, "embedding": embedding_part, "auto": auto_part, "forward": forward_part}
 
 
 class Pieces:
@@ -340,10 +366,11 @@ def main() -> None:
     parser.add_argument("--state", type=Path, help="where pieces are kept; default: nowhere")
     parser.add_argument("--minutes", type=float, help="begin no piece after this time")
     parser.add_argument("--epochs", type=int, help="epochs of each training; default: the subject's own")
+    parser.add_argument("--images", type=int, default=1000, help="how many images there are to learn from")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = SUBJECTS[options.subject](Path(folder))
+        found = SUBJECTS[options.subject](Path(folder), options.images)
         if options.epochs:
             found = replace(found, epochs=options.epochs)
         pieces = Pieces(options.state, options.minutes)
