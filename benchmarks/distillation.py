@@ -17,7 +17,7 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -85,6 +85,7 @@ class Task:
     student: str
     hand_picked: tuple[str, ...]
     epochs: int
+    seeds: tuple[int, ...] = SEEDS
 
 
 def cifar10(work: Path, learned: int) -> Task:
@@ -93,8 +94,8 @@ def cifar10(work: Path, learned: int) -> Task:
     images = np.concatenate([first["input"], second["input"]])
     labels = np.concatenate([first["labels"], second["labels"]])
     teacher = copied(DATA / "models" / "cifar10_resnet20.onnx", work)
-    hand_picked = ("plain:8,plain:16/2,plain:32/2", "plain:8,separable:24x2/2,separable:48x2/2", "plain:8,residual:8/2,residual:16/2")
-    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=15)
+    hand_picked = ("shrink:2,plain:16,plain:32/2,plain:64/2", "plain:8,separable:24x2/2,separable:48x2/2", "plain:8,residual:8/2,residual:16/2")
+    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=40)
 
 
 def surface(work: Path, learned: int) -> Task:
@@ -102,11 +103,11 @@ def surface(work: Path, learned: int) -> Task:
     images, labels = surfaces(learned + JUDGED, 4711)
     teacher = copied(ROOT / "cli" / "demo" / "surface_classifier.onnx", work)
     hand_picked = (
-        "shrink:2,plain:8/2,plain:16/2,plain:32/2",
+        "shrink:2,plain:16/2,plain:32/2,plain:64/2",
         "plain:8/2,separable:16x2/2,separable:32x2/2,separable:64/2",
         "shrink:2,plain:8/2,residual:16/2,residual:32/2",
     )
-    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=15)
+    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=60)
 
 
 SUBJECTS = {"cifar10": cifar10, "surface": surface}
@@ -191,7 +192,7 @@ def taught(found: Task, spec: str) -> Iterator[Class]:
 
 def losses_part(found: Task, pieces: Pieces) -> None:
     with taught(found, found.student) as taught_class:
-        for seed in SEEDS:
+        for seed in found.seeds:
             for losses in LOSSES:
                 pieces.do(f"{losses}|{seed}", partial(taught_class.piece, losses, seed))
 
@@ -206,7 +207,7 @@ def embedding_part(found: Task, pieces: Pieces) -> None:
     teacher.with_suffix(".toml").write_text(card, "utf-8")
     weight, bias = network.weight(head), network.bias(head)
     with taught(replace(found, teacher=teacher), found.student) as taught_class:
-        for seed in SEEDS:
+        for seed in found.seeds:
             for losses in ("activation_sequence", "outputs", "outputs,activation_sequence=2"):
                 pieces.do(f"{losses}|{seed}", partial(embedding_piece, taught_class, losses, seed, weight, bias))
 
@@ -294,7 +295,7 @@ def forward_piece(found: Task, spec: str) -> dict[str, float]:
 def quantized_part(found: Task, pieces: Pieces) -> None:
     """INT8 files of students that were trained with and without fake quantisation at the end."""
     with taught(found, found.student) as taught_class:
-        for seed in SEEDS:
+        for seed in found.seeds:
             for name, dialect in (("plain", None), ("fake-quantised", onnxruntime_dialect())):
                 pieces.do(f"{name}|{seed}", partial(quantized_piece, taught_class, seed, dialect))
 
@@ -320,9 +321,11 @@ PARTS = {"quantized": quantized_part, "losses": losses_part, "embedding": embedd
 class Pieces:
     """What is done already, on disk after each piece; ends when the time is over."""
 
-    def __init__(self, path: Path | None, minutes: float | None) -> None:
-        self.path = path
-        self.known: dict[str, dict] = json.loads(path.read_text("utf-8")) if path is not None and path.is_file() else {}
+    def __init__(self, paths: Sequence[Path], minutes: float | None) -> None:
+        self.path = next(iter(paths), None)
+        self.known: dict[str, dict] = {}
+        for path in paths:
+            self.known |= json.loads(path.read_text("utf-8")) if path.is_file() else {}
         self.end_s = math.inf if minutes is None else time.monotonic() + 60 * minutes
         self.left = 0
 
@@ -363,16 +366,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subject", choices=sorted(SUBJECTS), default="surface")
     parser.add_argument("--part", choices=sorted(PARTS), default="losses")
-    parser.add_argument("--state", type=Path, help="where pieces are kept; default: nowhere")
+    parser.add_argument("--state", type=Path, action="append", default=[], help="where pieces are kept; of several files the first is written")
     parser.add_argument("--minutes", type=float, help="begin no piece after this time")
     parser.add_argument("--epochs", type=int, help="epochs of each training; default: the subject's own")
     parser.add_argument("--images", type=int, default=1000, help="how many images there are to learn from")
+    parser.add_argument("--seed", type=int, choices=SEEDS, help="only this one: states of several sittings can be given together")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = SUBJECTS[options.subject](Path(folder), options.images)
-        if options.epochs:
-            found = replace(found, epochs=options.epochs)
+        found = replace(found, epochs=options.epochs or found.epochs, seeds=SEEDS if options.seed is None else (options.seed,))
         pieces = Pieces(options.state, options.minutes)
         PARTS[options.part](found, pieces)
     conditions = {

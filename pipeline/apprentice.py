@@ -10,11 +10,10 @@ from pathlib import Path
 
 from ..compression.recipe import StudentOrder
 from ..core.errors import EdgewrightError
-from ..distillation.request import DistillOptions
+from ..distillation.request import DistillOptions, Quantize
 from ..distillation.school import open_school
 from ..distillation.torch_here import torch_missing
 from .build import Built, unfinished
-from .calibrating import calibration_or_none
 from .climb import Climb
 from .distilling import STUDENT, make_student
 from .ladder import FALLBACK
@@ -71,7 +70,7 @@ def _minutes_left(run: Run) -> float:
 
 def _build(run: Run, student: str, minutes: float, backend: str, data: Path, start: float, stop: float, *, quantizes: bool) -> list[Built]:
     subject, share = run.subject, (stop - start) / 4
-    dialect = "none" if not quantizes else "onnxruntime" if backend == FALLBACK else "tensorrt"
+    dialect: Quantize = "none" if not quantizes else "onnxruntime" if backend == FALLBACK else "tensorrt"
     # As many epochs as the time allows: the limit on minutes ends it.
     options = DistillOptions(student=student, minutes=minutes, epochs=10_000, threads=run.request.threads, quantize=dialect)
     with unfinished(run.out, "student") as work, unfinished(run.out, "student-calibration") as ranges:
@@ -88,6 +87,6 @@ def _build(run: Run, student: str, minutes: float, backend: str, data: Path, sta
         climb = Climb(run, backend, smaller, NAME)
         climb.build_exact(start + 2 * share, start + 2.5 * share)
         if quantizes and climb.built:
-            calibration = calibration_or_none(run, smaller, smaller.dataset(data), ranges, run.part(start + 2.5 * share, start + 3.5 * share))
-            climb.build_others(calibration, start + 3.5 * share, stop)
+            sources = climb.write_sources(smaller.dataset(data), ranges, start + 2.5 * share, start + 3.5 * share, quantizes=True)
+            climb.build_others(sources, start + 3.5 * share, stop)
     return climb.built

@@ -29,15 +29,15 @@ def test_an_interval_is_student_s_for_three_seeds(distillation):
 
 def test_pieces_that_are_done_are_not_done_again(distillation, tmp_path):
     path = tmp_path / "state.json"
-    distillation.Pieces(path, None).do("one", lambda: run_of(0.5))
-    again = distillation.Pieces(path, None)
+    distillation.Pieces([path], None).do("one", lambda: run_of(0.5))
+    again = distillation.Pieces([path], None)
     again.do("one", lambda: pytest.fail("it was done again"))
 
     assert again.known == {"one": run_of(0.5)} == json.loads(path.read_text())
 
 
 def test_when_the_time_is_over_no_piece_begins(distillation):
-    pieces = distillation.Pieces(None, 0)
+    pieces = distillation.Pieces([], 0)
     pieces.do("one", lambda: pytest.fail("it began"))
 
     assert pieces.left == 1
