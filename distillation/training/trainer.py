@@ -38,7 +38,6 @@ from .scoring import score_of
 
 WARM_UP, WEIGHT_DECAY = 0.05, 5e-4
 SAVE_EVERY_S = 60.0
-MIN_BATCH = 4
 Progress = Callable[[float, str], None]
 Clock = Callable[[], float]
 
