@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := core profiling engines calibration compression distillation pipeline agent controller cli
 
-.PHONY: demo dev test check fuzz soak bindings gpu clean
+.PHONY: demo dev test check fuzz soak bindings torch gpu clean
 
 demo: $(VENV)/.run
 	$(BIN)/edgewright demo
@@ -24,6 +24,10 @@ check: $(VENV)/.dev
 # The real bindings of each TensorRT release, and TensorRT-RTX: without them the tests that need them are skipped.
 bindings: $(VENV)/.dev
 	.ci/tensorrt-bindings
+
+# PyTorch, for distillation: 200 MB where pip is set up for its CPU wheels, several GB where it brings CUDA. Without it its tests are skipped.
+torch: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable '.[distill]'
 
 # What only a machine with an NVIDIA GPU can run.
 gpu: $(VENV)/.dev

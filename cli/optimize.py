@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 @calibration_option
 @evaluation_option
 @out_option
-@click.option("--recipe", default="auto", show_default=True, help="auto, none, int8, small, fast, balanced, or a .toml file.")
+@click.option("--recipe", default="auto", show_default=True, help="auto, none, int8, small, fast, balanced, distilled, or a .toml file.")
 @click.option("--budget", "budget_file", type=existing_path, help="TOML file with the limits that a candidate must meet.")
 @backend_option
 @threads_option

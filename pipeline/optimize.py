@@ -12,6 +12,7 @@ from ..core.dataset import Dataset
 from ..core.errors import Rejected
 from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
+from .apprentice import build_apprentice
 from .automatic import build_rewritten, search_for_best
 from .build import Built, finish_engine, unfinished
 from .choose import choose
@@ -22,6 +23,7 @@ from .judging import Judge
 from .measure import first_feeds, measure_timing
 from .request import OptimizeRequest, OptimizeResult
 from .run import Run
+from .spare import why_not_now
 from .subject import Subject, batch_for, open_subject
 from .workshop import Workshop, open_workshop
 
@@ -65,6 +67,10 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
     search = None
     if recipe.steps:
         built += build_compressed(run, recipe, backend, calibration_set, 0.3, 0.55)
+    if recipe.distill is not None and request.calibration is not None:
+        built += build_apprentice(
+            run, recipe.distill, backend, Path(request.calibration), 0.4, 0.55, quantizes=recipe.quantizes, obstacle=why_not_now
+        )
     if is_auto and calibration_set is not None and judge is not None:
         search = search_for_best(run, built, calibration_set, judge, run.part(end + 0.05, 0.85))
         built += search.built
