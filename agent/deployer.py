@@ -245,9 +245,7 @@ class Deployer:
 
     def charge_start(self) -> None:
         """This process begins: what is under way has waited for it."""
-        waited = [
-            record.deployment for record in self.journal.models.values() if record.deployment is not None and is_under_way(record.deployment.state)
-        ]
+        waited = [record.deployment for record in self.journal.models.values() if record.deployment is not None and is_open(record.deployment.state)]
         for current in waited:
             current.elapsed_s += START_S
         if waited:
