@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -32,6 +33,7 @@ import numpy as np
 from edgewright.core.dataset import Dataset
 from edgewright.engines.ort.library import onnxruntime_library
 from edgewright.pipeline.subject import Subject, open_subject
+from procfs import peak_rss_mb
 
 PEERS = ("onnxruntime", "nncf", "onnxsim", "aimet")
 OURS = ("auto", "minmax")
@@ -74,7 +76,7 @@ def calibrate_side(method: str, model: Path, folder: Path, out: Path) -> Row:
     data = subject.dataset(folder)
     before = forward_s(subject, data)
     done = calibrate(subject.path, data, out, CalibrationOptions(method=method), progress=lambda *_: None, cancel=lambda: False)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = peak_rss_mb(os.getpid())
     bare_s = min(before, forward_s(subject, data))
     phases = done.phases
     return {
@@ -130,7 +132,7 @@ def memory_side(side: str, model: Path, data: Path, out: Path) -> Row:
     if side == "few":
         dataset = replace(dataset, samples=min(FEW, dataset.samples))
     done = calibrate(subject.path, dataset, out, CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = peak_rss_mb(os.getpid())
     return {"side": side, "samples": dataset.samples, "seconds": done.seconds, "repair_s": done.phases.repair_s, "peak_mb": peak_mb}
 
 
