@@ -37,7 +37,7 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     threads: int = 1
     batch: int = 1
     bench_seconds: float = 2.0
-    search_s: float = 400.0
+    search_s: float = 60.0
     quick: bool = False
     model_name: str = ""
     deployment: str = ""
