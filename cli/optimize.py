@@ -37,6 +37,9 @@ from .output import (
 @threads_option
 @batch_option
 @seconds_option
+@click.option("--max-seconds", type=click.FloatRange(1), default=86400.0, show_default=True, help="Longest run that is allowed.")
+@click.option("--max-memory-mb", type=click.FloatRange(1), help="Most memory that the run may take; default: not limited.")
+@click.option("--reserve-mb", type=click.FloatRange(1), help="End a build when the board has less memory than this available; default: never.")
 @cache_option
 @json_option
 def optimize(
@@ -50,16 +53,25 @@ def optimize(
     threads: int,
     batch: int,
     seconds: float,
+    max_seconds: float,
+    max_memory_mb: float | None,
+    reserve_mb: float | None,
     no_cache: bool,
     as_json: bool,
 ) -> int:
     """Calibrate, build and measure MODEL on this device, and choose the fastest engine that meets the budget.
 
+    The work is done in a child process under the given limits; an engine that asks for too much is left out, and the next one tried.
+
     Exits 1 when no engine meets it; the nearest one and the limits it misses are printed.
     """
+    import msgspec
+
     from ..core.budget import Budget, budget_from_toml
-    from ..pipeline.optimize import optimize as run
-    from ..pipeline.request import OptimizeRequest
+    from ..core.errors import error_from_reason
+    from ..pipeline.attempts import run_optimize
+    from ..pipeline.child import Limits
+    from ..pipeline.request import OptimizeRequest, OptimizeResult
     from ..pipeline.workshop import user_cache
 
     budget = Budget() if budget_file is None else budget_from_toml(budget_file)
@@ -78,7 +90,11 @@ def optimize(
             bench_seconds=seconds,
             cache=None if no_cache else str(user_cache()),
         )
-        result = run(request, progress=progress, cancel=lambda: False)
+        outcome = run_optimize(request, Limits(max_seconds, max_memory_mb, reserve_mb, nice=0), on_progress=progress)
+        if outcome.result is None:
+            assert outcome.reason is not None
+            raise error_from_reason(outcome.reason)
+        result = msgspec.json.decode(outcome.result, type=OptimizeResult)
     if as_json:
         print_json(result)
     else:

@@ -35,7 +35,7 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
         Rejected: the model, its data or the request is at fault.
         Unfit: this device cannot, or ``cancelled``.
     """
-    started = time.monotonic()
+    started = time.monotonic() - request.spent_s
     recipe = _recipe(request)
     with runnable_model(Path(request.model), Path(request.out)) as model:
         run = Run(request, progress, cancel, _workshop(request), open_subject(model), Path(request.out), started)

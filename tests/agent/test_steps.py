@@ -25,6 +25,7 @@ from edgewright.core.wire.frames import CHUNK_BYTES
 from edgewright.core.wire.messages import Order
 from edgewright.engines.opening import check_folder
 from edgewright.engines.provenance import trusted_keys
+from edgewright.pipeline import attempts
 from edgewright.pipeline.child import Limits, Outcome
 from edgewright.pipeline.request import OptimizeRequest, OptimizeResult
 from onnx import TensorProto, helper
@@ -72,6 +73,7 @@ class FakeChild:
 def child(monkeypatch: pytest.MonkeyPatch) -> FakeChild:
     fake = FakeChild()
     monkeypatch.setattr(steps, "run_child", fake)
+    monkeypatch.setattr(attempts, "run_child", fake)
     return fake
 
 
