@@ -17,8 +17,8 @@ from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
 
 ALL = frozenset({"model", "onnxruntime-qdq", "tensorrt-qdq", "tensorrt-fp16", "tensorrt-mixed", "calibration-cache"})
-FLAGGED = Capabilities("10.3", "Orin", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False)
-TYPED = Capabilities("11.4", "Thor", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False, is_strongly_typed=True)
+FLAGGED = Capabilities("10.3", "Orin", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False, takes_types=True)
+TYPED = Capabilities("11.4", "Thor", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False, is_strongly_typed=True, takes_types=True)
 CPU = Capabilities("1", "cpu", ("fp32", "int8"), "onnxruntime-x86_64")
 
 
@@ -32,10 +32,14 @@ def test_onnxruntime_has_two_rungs():
 
 
 def test_precision_flags_build_from_q_dq_and_the_original():
-    assert names("tensorrt", FLAGGED) == [
+    assert names("tensorrt", FLAGGED, ALL - {"tensorrt-mixed"}) == [
         ("fp32", "model"), ("onnxruntime-fp32", "model"), ("fp16", "model"), ("mixed", "tensorrt-qdq"), ("int8", "tensorrt-qdq"),
         ("onnxruntime-int8", "onnxruntime-qdq"),
     ]  # fmt: skip
+
+
+def test_where_a_model_may_say_its_types_the_mixed_one_does():
+    assert ("mixed", "tensorrt-mixed") in names("tensorrt", FLAGGED)
 
 
 def test_without_q_dq_the_calibration_cache_serves():
@@ -95,7 +99,7 @@ def climb(tiny_classifier, tiny_samples, tmp_path):
 
 @pytest.mark.parametrize("release", ["8.6", "10.3", "10.16"])
 def test_on_a_device_with_precision_flags_every_rung_is_measured(jetson, climb, release):
-    jetson(release)
+    told = jetson(release)
 
     result = climb()
 
@@ -107,6 +111,11 @@ def test_on_a_device_with_precision_flags_every_rung_is_measured(jetson, climb, 
     for candidate in result.candidates:
         assert candidate.latency_ms.samples >= 100
         assert candidate.fidelity is not None
+    if release != "8.6":
+        types = {candidate.name: half_and_quantised(Path(candidate.path)) for candidate in result.candidates if candidate.name in TYPES}
+        assert types == {**TYPES, "fp16": (False, False)}
+    assert {meta["typed"] for _, meta in told.builds if meta["flags"]} <= {False}
+    assert any(meta["typed"] for _, meta in told.builds) is (release != "8.6")
     # Every engine that is not chosen has its reason, every one that is its ratio.
     assert len(result.notes) >= len(result.candidates) - 1
 
