@@ -152,6 +152,7 @@ class WorkerSteps:
             identity=str(config.state),
             cache=str(config.state / "cache"),
             anchor=str(config.trust) if config.optimize.accept_signed_engines else None,
+            compatibility=config.optimize.compatibility,
             deployment=order.deployment,
             model_version=order.version,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -25,6 +26,9 @@ from .output import (
     threads_option,
 )
 
+if TYPE_CHECKING:
+    from ..engines.fingerprint import Compatibility
+
 
 @click.command()
 @click.argument("model", type=existing_path)
@@ -40,6 +44,9 @@ from .output import (
 @click.option("--max-seconds", type=click.FloatRange(1), default=86400.0, show_default=True, help="Longest run that is allowed.")
 @click.option("--max-memory-mb", type=click.FloatRange(1), help="Most memory that the run may take; default: not limited.")
 @click.option("--reserve-mb", type=click.FloatRange(1), help="End a build when the board has less memory than this available; default: never.")
+@click.option(
+    "--compatibility", type=click.Choice(["none", "version", "hardware"]), default="none", show_default=True, help="Where else plans may run."
+)
 @cache_option
 @json_option
 def optimize(
@@ -53,6 +60,7 @@ def optimize(
     threads: int,
     batch: int,
     seconds: float,
+    compatibility: Compatibility,
     max_seconds: float,
     max_memory_mb: float | None,
     reserve_mb: float | None,
@@ -88,6 +96,7 @@ def optimize(
             threads=threads,
             batch=batch,
             bench_seconds=seconds,
+            compatibility=compatibility,
             cache=None if no_cache else str(user_cache()),
         )
         outcome = run_optimize(request, Limits(max_seconds, max_memory_mb, reserve_mb, nice=0), on_progress=progress)

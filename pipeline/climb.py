@@ -106,7 +106,8 @@ class Climb:
     def _build_rung(self, rung: Rung, file: Path, calibration: Calibration | None, progress: Progress) -> Built:
         run, subject = self.run, self.subject
         options = build_options(subject, precision=rung.precision, threads=run.request.threads, batch=run.request.batch)
-        model, options = _input_of(subject, rung, file, replace(options, is_sparse=self.is_sparse))
+        compatibility = "none" if load_backend(rung.backend).capabilities().is_plan_portable else run.request.compatibility
+        model, options = _input_of(subject, rung, file, replace(options, is_sparse=self.is_sparse, compatibility=compatibility))
         table = calibration.table if calibration is not None and rung.precision in {"int8", "mixed"} else None
         return build_engine(self._name(rung), rung.backend, model, subject, run.out, options, run.workshop, table=table, progress=progress)
 

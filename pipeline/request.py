@@ -24,9 +24,10 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """One model, its data, and what its owner allows. Paths are absolute; `out` is an existing, empty folder.
 
     `model` may be coded (``.ewz``). `recipe` is a name: ``auto`` or one that ships with the program; `recipe_file` a recipe of the caller's own,
-    which never comes from the wire. `model_name`, `deployment` and `model_version` go into the manifests. `identity` is the folder of
-    the device's engine key (None = this user's), `cache` where earlier results are kept (None = nowhere), `anchor` the trust folder when
-    signed engines may be taken from others. `lost` are steps to leave out, and `spent_s` the time that earlier workers took: see `attempts`.
+    which never comes from the wire. `compatibility` is of the accelerator's plans; ONNX files run anywhere. `model_name`, `deployment` and
+    `model_version` go into the manifests. `identity` is the folder of the device's engine key (None = this user's), `cache` where earlier results
+    are kept (None = nowhere), `anchor` the trust folder when signed engines may be taken from others. `lost` are steps to leave out, and
+    `spent_s` the time that earlier workers took: see `attempts`.
     """
 
     model: str
@@ -42,6 +43,7 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     threads: int = 1
     batch: int = 1
     bench_seconds: float = 2.0
+    compatibility: Compatibility = "none"
     model_name: str = ""
     deployment: str = ""
     model_version: str = ""

@@ -19,9 +19,9 @@ from .config import new_config
 from .errors import build_error
 from .log import make_logger
 from .network import Network, parse_model
+from .precision import is_strongly_typed
 from .progress import BuildProgress, LineCounter, make_monitor
 from .refit import WEIGHTS_NAME
-from .precision import is_strongly_typed
 
 ENGINE_NAME = "model.plan"
 CALIBRATION_NAME = "calibration.cache"

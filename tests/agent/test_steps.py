@@ -113,6 +113,15 @@ def _progress(_share: float, _note: str) -> None:
     pass
 
 
+def test_plans_for_later_releases_are_a_matter_of_this_devices_configuration(device: Any, child: FakeChild, tmp_path: Path) -> None:
+    child.answer = refused(())
+    config = dataclasses.replace(device.config, optimize=OptimizeSection(compatibility="version"))
+    WorkerSteps(config, device.store).build("m", order(artifact(device.store, model__onnx=b"x")), tmp_path / "w", _progress, threading.Event())
+    (_, request, _) = child.calls[0]
+
+    assert request.compatibility == "version"
+
+
 def test_without_datasets_none_is_named(device: Any, child: FakeChild, tmp_path: Path) -> None:
     child.answer = refused(())
     WorkerSteps(device.config, device.store).build("m", order(artifact(device.store, model__onnx=b"x")), tmp_path / "w", _progress, threading.Event())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import edgewright
+import numpy as np
 import onnx
 import pytest
 from edgewright.core.budget import Budget
@@ -90,7 +92,7 @@ def half_and_quantised(plan):
 def climb(tiny_classifier, tiny_samples, tmp_path):
     def run(out="out", **changes):
         out = tmp_path / out
-        out.mkdir()
+        out.mkdir(parents=True)
         fields = {"model": str(tiny_classifier), "calibration": str(tiny_samples), "evaluation": None, "out": str(out), "bench_seconds": 0.05}
         return optimize(OptimizeRequest(**{**fields, **changes}), progress=lambda *_: None, cancel=lambda: False)
 
@@ -168,6 +170,55 @@ def test_an_accelerator_that_refuses_everything_leaves_onnxruntime(jetson, climb
     assert [candidate.name for candidate in result.candidates] == ["onnxruntime-fp32", "onnxruntime-int8"]
     assert result.baseline.name == "onnxruntime-fp32"
     assert any(note.startswith("fp32 could not be built") and "Could not find any implementation" in note for note in result.notes)
+
+
+@pytest.fixture
+def deployed(climb, tmp_path):
+    """``deployed("fp16", **changes)`` makes that engine the current one of the model ``m``, in the state folder that is handed back."""
+
+    def run(name, **changes):
+        state = tmp_path / "state"
+        climb("state/models/m/slots", identity=str(state), **changes)
+        (state / "models" / "m" / "current").symlink_to(Path("slots") / name)
+        return state
+
+    return run
+
+
+@pytest.mark.parametrize(("old", "new"), [("8.6", "10.3"), ("10.3", "10.13"), ("10.16", "11.4")])
+def test_an_application_restarts_after_an_update_of_jetpack_on_a_plan_for_later_releases(jetson, deployed, models, old, new):
+    jetson(old)
+    state = deployed("fp16", compatibility="version")
+    with edgewright.open("m", state) as model:
+        before = model.infer({"input": models.samples(1)})
+
+    jetson(new)
+
+    with edgewright.open("m", state) as model:
+        after = model.infer({"input": models.samples(1)})
+        assert (model.manifest.backend, model.manifest.precision) == ("tensorrt", "fp16")
+    np.testing.assert_array_equal(before["logits"], after["logits"])
+
+
+def test_without_it_the_plan_is_refused_by_name(jetson, deployed):
+    jetson("10.3")
+    state = deployed("fp16")
+
+    jetson("10.13")
+
+    with pytest.raises(Unfit) as caught:
+        edgewright.open("m", state)
+    assert caught.value.code == "engine-foreign"
+
+
+def test_an_onnx_file_needs_no_compatibility(jetson, deployed, models):
+    jetson("10.3")
+    state = deployed("onnxruntime-fp32", compatibility="version")
+
+    jetson("10.13")
+
+    with edgewright.open("m", state) as model:
+        assert model.infer({"input": models.samples(1)})["logits"].shape == (1, 4)
 
 
 def test_a_named_backend_does_not_fall_back(jetson, climb):
