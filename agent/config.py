@@ -67,7 +67,8 @@ class LimitsSection(_Section, frozen=True, kw_only=True):
     max_starts: Annotated[int, Meta(ge=1, le=1000, description="Starts of the agent or the application that a trial survives.")] = 3
     window: Annotated[int, Meta(ge=1, le=20, description="Chunks under way at the start of a transfer; it adapts.")] = 8
     chunk_timeout_s: Annotated[float, Meta(ge=0.05, le=60, description="Shortest time before a chunk is asked for again.")] = 1.0
-    outbox_events: Annotated[int, Meta(ge=10, le=1_000_000, description="Events kept for a broker that is away; the oldest go first.")] = 10_000
+    outbox_events: Annotated[int, Meta(ge=10, le=1_000_000, description="Events kept for a broker that is away; the oldest go first.")] = 100_000
+    outbox_bytes: Annotated[int, Meta(ge=1 << 17, le=1 << 40, description="What they may take in all.")] = 64 << 20
 
 
 class OptimizeSection(_Section, frozen=True, kw_only=True):

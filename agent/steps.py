@@ -24,10 +24,12 @@ from ..pipeline.child import Limits, Outcome, run_child
 from ..pipeline.request import OptimizeRequest, OptimizeResult, ProfileRequest
 from .commands import run_command
 from .config import AgentConfig
+from .shortcuts import Way, rebuild_request
 from .store import Store
 
 VERIFY_S = 60.0
 PROBE_S = 120.0
+REBUILD_S = 600.0
 CAPABILITIES_S = 300.0
 # Beside the order's own time: warm-up, idle before and after, and loading the engine.
 PROFILE_FACTOR = 3.0
@@ -108,6 +110,9 @@ class Steps(Protocol):
     def build(self, model: str, order: Order, work: Path, on_progress: Callable[[float, str], None], cancel: threading.Event) -> BuildOutcome:
         """Make and measure engines of what is in the store, below `work`."""
 
+    def rebuild(self, ways: tuple[Way, ...], cancel: threading.Event) -> None:
+        """Fill the targets of `ways` in the store as far as they lead."""
+
     def probe(self, folder: Path, cancel: threading.Event) -> None:
         """Load the engine in `folder` and run it once."""
 
@@ -158,6 +163,10 @@ class WorkerSteps:
         )
         outcome = run_optimize(request, build_limits(config, order.budget), on_progress=on_progress, cancel=cancel)
         return _outcome(msgspec.json.decode(_result_of(outcome), type=OptimizeResult))
+
+    def rebuild(self, ways: tuple[Way, ...], cancel: threading.Event) -> None:
+        limits = Limits(REBUILD_S, self._config.limits.max_build_memory_mb, nice=self._config.optimize.nice)
+        _run("rebuild", msgspec.json.encode(rebuild_request(ways, self._store)), limits, cancel)
 
     def probe(self, folder: Path, cancel: threading.Event) -> None:
         _run("probe", msgspec.json.encode({"folder": str(folder), "state": str(self._config.state)}), Limits(PROBE_S, nice=5), cancel)

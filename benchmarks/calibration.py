@@ -8,20 +8,24 @@ that peak memory is its own. Parts:
 
 - ``methods``: observing alone, per method, as multiples of the forward pass, the least of three;
 - ``files``: whole calibrations and peers; fidelity on the evaluation samples, latency interleaved, one thread, batch 1;
-- ``memory``: peak memory of a whole calibration with 32 and with all samples, and whether it runs with 1 GB (data and heap, RLIMIT_DATA);
-- ``rounding``: seconds and memory of a repair with second-order rounding.
+- ``memory``: peak memory and time of a whole calibration, from the samples as they come, with 32 and with all of them, and whether it runs with
+  1 GB (data and heap, RLIMIT_DATA).
+
+Peak memory in ``files`` includes the pages of the mapped samples, alike for every side.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +33,25 @@ import numpy as np
 from edgewright.core.dataset import Dataset
 from edgewright.engines.ort.library import onnxruntime_library
 from edgewright.pipeline.subject import Subject, open_subject
+from procfs import peak_rss_mb
 
 PEERS = ("onnxruntime", "nncf", "onnxsim", "aimet")
 OURS = ("auto", "minmax")
 METHODS = ("minmax", "percentile", "entropy", "mse", "auto")
-PARTS = ("methods", "files", "memory", "rounding")
+PARTS = ("methods", "files", "memory")
+MEMORY_SIDES = ("few", "full", "limited")
+FEW = 32
 LATENCY_ROUNDS = 150
 LIMIT_BYTES = 1 << 30
 
 Row = dict[str, Any]
 
 
-def preprocess(subject: Subject, data: Dataset, folder: Path, count: int | None) -> None:
+def preprocess(subject: Subject, data: Dataset, folder: Path) -> None:
     """Write what the model is fed into a folder of .npy files."""
     for spec in subject.inputs:
         folder.mkdir(parents=True, exist_ok=True)
-        values = [batch.feeds[spec.name] for batch in data.batches(1, stop=count)]
+        values = [batch.feeds[spec.name] for batch in data.batches(1)]
         np.save(folder / f"{spec.name}.npy", np.concatenate(values))
 
 
@@ -69,7 +76,7 @@ def calibrate_side(method: str, model: Path, folder: Path, out: Path) -> Row:
     data = subject.dataset(folder)
     before = forward_s(subject, data)
     done = calibrate(subject.path, data, out, CalibrationOptions(method=method), progress=lambda *_: None, cancel=lambda: False)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak_mb = peak_rss_mb(os.getpid())
     bare_s = min(before, forward_s(subject, data))
     phases = done.phases
     return {
@@ -114,9 +121,19 @@ def observe_side(model: Path, folder: Path) -> list[Row]:
     return rows
 
 
-def limited_side(model: Path, folder: Path, out: Path) -> Row:
-    resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, LIMIT_BYTES))
-    return calibrate_side("auto", model, folder, out)
+def memory_side(side: str, model: Path, data: Path, out: Path) -> Row:
+    """A calibration alone, from the samples as they come: pages of a mapped file would count as memory."""
+    from edgewright.calibration.calibrate import CalibrationOptions, calibrate
+
+    if side == "limited":
+        resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, LIMIT_BYTES))
+    subject = open_subject(model)
+    dataset = subject.dataset(data)
+    if side == "few":
+        dataset = replace(dataset, samples=min(FEW, dataset.samples))
+    done = calibrate(subject.path, dataset, out, CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
+    peak_mb = peak_rss_mb(os.getpid())
+    return {"side": side, "samples": dataset.samples, "seconds": done.seconds, "repair_s": done.phases.repair_s, "peak_mb": peak_mb}
 
 
 # --- all sides --------------------------------------------------------------------------------------------------------------------------
@@ -173,8 +190,8 @@ def run(asked: argparse.Namespace, work: Path) -> Row:
     model = asked.model.resolve()
     subject = open_subject(model)
     data = subject.dataset(asked.calibration.resolve())
-    all_of_it, few = work / "all", work / "few"
-    preprocess(subject, data, all_of_it, None)
+    all_of_it = work / "all"
+    preprocess(subject, data, all_of_it)
     found: Row = {"model": model.name, "samples": data.samples}
     if "methods" in asked.part:
         found["methods"] = child("observe", model, all_of_it, work / "observe")
@@ -186,11 +203,7 @@ def run(asked: argparse.Namespace, work: Path) -> Row:
         compare(model, asked.evaluation.resolve(), [row for row in rows if "absent" not in row])
         found["files"] = rows
     if "memory" in asked.part:
-        preprocess(subject, data, few, 32)
-        sides = {"32": ("auto", few), "all": ("auto", all_of_it), "limited": ("limited", all_of_it)}
-        found["memory"] = {name: child(side, model, folder, work / f"memory-{name}") for name, (side, folder) in sides.items()}
-    if "rounding" in asked.part:
-        found["rounding"] = child("auto", model, all_of_it, work / "rounding")
+        found["memory"] = [child(side, model, asked.calibration.resolve(), work / f"memory-{side}") for side in MEMORY_SIDES]
     return found
 
 
@@ -213,11 +226,12 @@ def show(found: Row) -> None:
             f"{row['side']:12} {row['sqnr_db']:8.2f} {agreement} {row['p50_ms']:8.3f} {row['fp32_p50_ms'] / row['p50_ms']:7.2f} "
             f"{ours} {row['seconds'] / bare:7.1f} {row['peak_mb']:8.0f}"
         )
-    for name, row in found.get("memory", {}).items():
-        print(f"memory {name}: {row['absent'] if 'absent' in row else str(round(row['peak_mb'])) + ' MB'}")
-    if "rounding" in found:
-        row = found["rounding"]
-        print(f"repair with second-order rounding: {row['repair_s']:.1f} s, {row['peak_mb']:.0f} MB" if "absent" not in row else row["absent"])
+    for row in found.get("memory", []):
+        said = (
+            row.get("absent")
+            or f"{row['samples']} samples, {row['seconds']:.1f} s, of it repair {row['repair_s']:.1f} s; peak {row['peak_mb']:.0f} MB"
+        )
+        print(f"memory {row['side']:8} {said}")
 
 
 def main() -> None:
@@ -234,8 +248,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.side == "observe":
         print(json.dumps(observe_side(asked.model, asked.folder)))
-    elif asked.side == "limited":
-        print(json.dumps(limited_side(asked.model, asked.folder, asked.out)))
+    elif asked.side in MEMORY_SIDES:
+        print(json.dumps(memory_side(asked.side, asked.model, asked.folder, asked.out)))
     elif asked.side:
         print(json.dumps(calibrate_side(asked.side, asked.model, asked.folder, asked.out)))
     else:

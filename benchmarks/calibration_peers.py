@@ -9,7 +9,7 @@ first: some tools rewrite their input.
 from __future__ import annotations
 
 import json
-import resource
+import os
 import shutil
 import sys
 import tempfile
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from procfs import peak_rss_mb
 
 
 def _onnxruntime(model: Path, name: str, samples: Any, out: Path) -> None:
@@ -80,7 +81,7 @@ def main() -> None:
             print(json.dumps({"absent": f"{type(error).__name__}: {error}"[:200]}))
             return
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_rss_mb(os.getpid())}))
 
 
 if __name__ == "__main__":

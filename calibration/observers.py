@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 BINS = 1 << 16
 HISTOGRAM_VALUES = 4096
-_COUNTED_AT_ONCE = 1 << 18
+_COUNTED_AT_ONCE = 1 << 16
 
 Counts = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -40,7 +40,7 @@ class Extremes:
 
 
 class Histogram:
-    """Counts per 16-bit code; 512 KiB each, and as much again of codes that are not counted yet."""
+    """Counts per 16-bit code; 512 KiB each, and 128 KiB of codes that are not counted yet."""
 
     def __init__(self) -> None:
         self._counts: Counts = np.zeros(BINS, np.int64)

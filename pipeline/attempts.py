@@ -1,6 +1,6 @@
 """The task `optimize` in children, so that one engine too large costs that engine and not the run.
 
-A worker that dies of memory, or crashes, in one step (a rung of the ladder, the calibration, the compression: see `underway`) is started again
+A worker that dies of memory, or crashes, in one step (a rung of the ladder, calibration, compression, search, distillation: see `underway`) is started again
 without that step, and the rungs below take its place; what was built and calibrated before comes from the cache. The reason is in the notes.
 Time counts over all workers, memory for each.
 """
@@ -45,7 +45,9 @@ def run_optimize(request: OptimizeRequest, limits: Limits, *, on_progress: Progr
 
 def _lost_step(out: Path, outcome: Outcome) -> LostStep | None:
     """The step that the worker died in; None when it did not die, was ended for another reason, or was in no step."""
-    if outcome.kind not in {"out_of_memory", "crashed"} or outcome.reason is None:
+    # A worker's own unit tells a crash as a failure by that name.
+    has_died = outcome.kind in {"out_of_memory", "crashed"} or (outcome.reason is not None and outcome.reason.code == "worker-crashed")
+    if not has_died or outcome.reason is None:
         return None
     name = step_underway(out)
     return None if name is None else LostStep(name=name, reason=outcome.reason)

@@ -54,6 +54,18 @@ def test_an_end_with_much_of_the_work_is_quantised_whatever_the_time(models, gra
     assert ends(graph(models.classifier())) == {"logits"}
 
 
+def test_an_end_with_many_of_the_weights_is_quantised_however_few_its_multiplications(models, graph, measured):
+    measured(1.0)
+    nodes = [models.node("Conv", ["input", "w"], ["a"]), models.node("Relu", ["a"], ["b"]), models.node("Conv", ["b", "v"], ["c"], pads=[1, 1, 1, 1])]
+    nodes += [models.node("GlobalAveragePool", ["c"], ["g"]), models.node("Flatten", ["g"], ["f"]), models.node("Gemm", ["f", "u"], ["y"])]
+    random = np.random.default_rng(1)
+    shapes = {"w": (32, 3, 1, 1), "v": (32, 32, 3, 3), "u": (32, 100)}
+    weights = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+
+    # The product does 3,200 of 600,000 multiplications, and has a quarter of the weights.
+    assert ends(graph(models.model(nodes, {"input": ["N", 3, 8, 8]}, {"y": None}, weights))) == {"a"}
+
+
 @pytest.mark.parametrize(("ratios", "stays"), [((1.0,), True), ((1.5, 1.5, 1.5, 1.5, 1.02), True), ((1.07,) * 5, False), ((3.0,) * 5, False)])
 def test_time_is_a_veto_only_when_every_block_says_so(models, graph, measured, ratios, stays):
     measured(*ratios)

@@ -32,7 +32,7 @@ def optimize(project_root, tiny_classifier, tiny_samples, tmp_path, monkeypatch)
     out.mkdir()
     monkeypatch.setattr(child.sys, "executable", str(script))
 
-    def run(*, limits=LIMITS, on_progress=None, recipe="auto", **steps):
+    def run(*, limits=LIMITS, on_progress=None, recipe="int8", **steps):
         monkeypatch.setenv("GREEDY_STEPS", json.dumps(steps))
         fields = {"model": str(tiny_classifier), "calibration": str(tiny_samples), "evaluation": None, "out": str(out), "bench_seconds": 0.05}
         request = OptimizeRequest(**fields, recipe=recipe, cache=str(tmp_path / "cache"))
@@ -119,6 +119,13 @@ def test_each_next_worker_leaves_out_every_step_that_was_lost(fake_child, reques
     assert [limits.time_s for limits in fake.limits] == sorted((limits.time_s for limits in fake.limits), reverse=True)
 
 
+def test_a_crash_that_a_units_worker_reports_is_one(fake_child, request_of):
+    fake = fake_child(("worker-crashed", "int8"), ("done", None))
+
+    assert run_optimize(request_of, Limits(time_s=600)).kind == "done"
+    assert len(fake.asked) == 2
+
+
 @pytest.mark.parametrize("kind", ["failed", "timed_out", "cancelled"])
 def test_other_ends_are_the_runs_own(fake_child, request_of, kind):
     fake = fake_child((kind, "int8"))
@@ -158,6 +165,15 @@ def test_time_that_earlier_workers_took_is_named_with_the_whole_limit(fake_child
 def test_a_step_takes_its_name_back_when_it_fails(tmp_path, error):
     with pytest.raises(error), underway(tmp_path, "int8"):
         raise error
+
+    assert step_underway(tmp_path) is None
+
+
+def test_of_steps_in_one_another_the_innermost_is_named(tmp_path):
+    with underway(tmp_path, "search"):
+        with underway(tmp_path, "auto-1"):
+            assert step_underway(tmp_path) == "auto-1"
+        assert step_underway(tmp_path) == "search"
 
     assert step_underway(tmp_path) is None
 

@@ -93,7 +93,14 @@ def climb(tiny_classifier, tiny_samples, tmp_path):
     def run(out="out", **changes):
         out = tmp_path / out
         out.mkdir(parents=True)
-        fields = {"model": str(tiny_classifier), "calibration": str(tiny_samples), "evaluation": None, "out": str(out), "bench_seconds": 0.05}
+        fields = {
+            "model": str(tiny_classifier),
+            "calibration": str(tiny_samples),
+            "evaluation": None,
+            "out": str(out),
+            "recipe": "int8",
+            "bench_seconds": 0.05,
+        }
         return optimize(OptimizeRequest(**{**fields, **changes}), progress=lambda *_: None, cancel=lambda: False)
 
     return run
