@@ -30,8 +30,8 @@ from .output import (
 )
 
 if TYPE_CHECKING:
-    from ..engines.fingerprint import Compatibility
     from ..core.search import SearchReport
+    from ..engines.fingerprint import Compatibility
 
 
 @click.command()

@@ -1,8 +1,8 @@
 """The task `optimize` in children, so that one engine too large costs that engine and not the run.
 
-A worker that dies of memory, or crashes, in one step (a rung of the ladder, calibration, compression, search, distillation: see `underway`) is started again
-without that step, and the rungs below take its place; what was built and calibrated before comes from the cache. The reason is in the notes.
-Time counts over all workers, memory for each.
+A worker that dies of memory, or crashes, in one step (a rung of the ladder, calibration, compression, search, distillation: see `underway`) is
+started again without that step, and the rungs below take its place; what was built and calibrated before comes from the cache. The reason is in
+the notes. Time counts over all workers, memory for each.
 """
 
 from __future__ import annotations

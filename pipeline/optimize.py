@@ -68,14 +68,12 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
     if recipe.steps:
         built += build_compressed(run, recipe, backend, calibration_set, 0.3, 0.55)
     if recipe.distill is not None and request.calibration is not None:
-        order, data = recipe.distill, Path(request.calibration)
-        built += (
-            run.attempt(
-                "distillation",
-                lambda: build_apprentice(run, order, backend, data, 0.4, 0.55, quantizes=recipe.quantizes, obstacle=why_not_now),
-            )
-            or []
+        order, lessons, quantizes = recipe.distill, Path(request.calibration), recipe.quantizes
+        taught = run.attempt(
+            "distillation",
+            lambda: build_apprentice(run, order, backend, lessons, 0.4, 0.55, quantizes=quantizes, obstacle=why_not_now),
         )
+        built += taught or []
     if is_auto and calibration_set is not None and judge is not None:
         before, data, ruler, progress = tuple(built), calibration_set, judge, run.part(end + 0.05, 0.85)
         search = run.attempt("search", lambda: search_for_best(run, before, data, ruler, progress))
