@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -82,6 +82,10 @@ class OptimizeSection(_Section, frozen=True, kw_only=True):
         bool,
         Meta(description="Take engines from others, when the fleet's role engines has signed them for exactly this device's fingerprint."),
     ] = False
+    compatibility: Annotated[
+        Literal["none", "version"],
+        Meta(description="`version`: TensorRT's plans open with later releases too, so that applications can restart after an update of JetPack."),
+    ] = "none"
 
 
 class TelemetrySection(_Section, frozen=True, kw_only=True):

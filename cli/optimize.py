@@ -31,6 +31,7 @@ from .output import (
 
 if TYPE_CHECKING:
     from ..core.search import SearchReport
+    from ..engines.fingerprint import Compatibility
 
 
 @click.command()
@@ -44,6 +45,12 @@ if TYPE_CHECKING:
 @threads_option
 @batch_option
 @seconds_option
+@click.option("--max-seconds", type=click.FloatRange(1), default=86400.0, show_default=True, help="Longest run that is allowed.")
+@click.option("--max-memory-mb", type=click.FloatRange(1), help="Most memory that the run may take; default: not limited.")
+@click.option("--reserve-mb", type=click.FloatRange(1), help="End a build when the board has less memory than this available; default: never.")
+@click.option(
+    "--compatibility", type=click.Choice(["none", "version", "hardware"]), default="none", show_default=True, help="Where else plans may run."
+)
 @click.option(
     "--search-seconds", type=click.FloatRange(0, 86400), default=60.0, show_default=True, help="What the search of auto may take; 0 = no search."
 )
@@ -61,6 +68,10 @@ def optimize(
     threads: int,
     batch: int,
     seconds: float,
+    compatibility: Compatibility,
+    max_seconds: float,
+    max_memory_mb: float | None,
+    reserve_mb: float | None,
     search_seconds: float,
     quick: bool,
     no_cache: bool,
@@ -68,11 +79,17 @@ def optimize(
 ) -> int:
     """Calibrate, build and measure MODEL on this device, and choose the fastest engine that meets the budget.
 
+    The work is done in a child process under the given limits; an engine that asks for too much is left out, and the next one tried.
+
     Exits 1 when no engine meets it; the nearest one and the limits it misses are printed.
     """
+    import msgspec
+
     from ..core.budget import Budget, budget_from_toml
-    from ..pipeline.optimize import optimize as run
-    from ..pipeline.request import OptimizeRequest
+    from ..core.errors import error_from_reason
+    from ..pipeline.attempts import run_optimize
+    from ..pipeline.child import Limits
+    from ..pipeline.request import OptimizeRequest, OptimizeResult
     from ..pipeline.workshop import user_cache
 
     budget = Budget() if budget_file is None else budget_from_toml(budget_file)
@@ -89,11 +106,16 @@ def optimize(
             threads=threads,
             batch=batch,
             bench_seconds=seconds,
+            compatibility=compatibility,
             search_s=search_seconds,
             quick=quick,
             cache=None if no_cache else str(user_cache()),
         )
-        result = run(request, progress=progress, cancel=lambda: False)
+        outcome = run_optimize(request, Limits(max_seconds, max_memory_mb, reserve_mb, nice=0), on_progress=progress)
+        if outcome.result is None:
+            assert outcome.reason is not None
+            raise error_from_reason(outcome.reason)
+        result = msgspec.json.decode(outcome.result, type=OptimizeResult)
     if as_json:
         print_json(result)
     else:

@@ -38,7 +38,7 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
         Rejected: the model, its data or the request is at fault.
         Unfit: this device cannot, or ``cancelled``.
     """
-    started = time.monotonic()
+    started = time.monotonic() - request.spent_s
     recipe = _recipe(request)
     with runnable_model(Path(request.model), Path(request.out)) as model:
         run = Run(request, progress, cancel, _workshop(request), open_subject(model), Path(request.out), started)
@@ -62,18 +62,22 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         climb.build_others(sources, end, end + 0.05)
         built = climb.built
         if is_auto:
-            built += build_rewritten(run, backend, sources, work)
+            built += run.attempt("int8-tuned", lambda: build_rewritten(run, backend, sources, work)) or []
     judge = _judge(run, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
     search = None
     if recipe.steps:
         built += build_compressed(run, recipe, backend, calibration_set, 0.3, 0.55)
     if recipe.distill is not None and request.calibration is not None:
-        built += build_apprentice(
-            run, recipe.distill, backend, Path(request.calibration), 0.4, 0.55, quantizes=recipe.quantizes, obstacle=why_not_now
+        order, lessons, quantizes = recipe.distill, Path(request.calibration), recipe.quantizes
+        taught = run.attempt(
+            "distillation",
+            lambda: build_apprentice(run, order, backend, lessons, 0.4, 0.55, quantizes=quantizes, obstacle=why_not_now),
         )
+        built += taught or []
     if is_auto and calibration_set is not None and judge is not None:
-        search = search_for_best(run, built, calibration_set, judge, run.part(end + 0.05, 0.85))
-        built += search.built
+        before, data, ruler, progress = tuple(built), calibration_set, judge, run.part(end + 0.05, 0.85)
+        search = run.attempt("search", lambda: search_for_best(run, before, data, ruler, progress))
+        built += [] if search is None else search.built
     candidates = _measure(run, built, judge, 0.86 if is_auto else 0.55)
     refused = frozenset() if search is None else search.refused
     choice = choose([candidate for candidate in candidates if candidate.name not in refused], request.budget)

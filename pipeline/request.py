@@ -14,14 +14,22 @@ from ..core.search import SearchReport
 from ..engines.fingerprint import Compatibility, Precision
 
 
+class LostStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A step (see `underway`) that an earlier worker of the same run did not survive, and how that worker ended."""
+
+    name: str
+    reason: Reason
+
+
 class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model, its data, and what its owner allows. Paths are absolute; `out` is an existing, empty folder.
 
     `search_s` bounds the search of the recipe ``auto``, `quick` makes it a matter of seconds; 0 = no search.
     `model` may be coded (``.ewz``). `recipe` is a name: ``auto`` or one that ships with the program; `recipe_file` a recipe of the caller's own,
-    which never comes from the wire. `model_name`, `deployment` and `model_version` go into the manifests. `identity` is the folder of
-    the device's engine key (None = this user's), `cache` where earlier results are kept (None = nowhere), `anchor` the trust folder when
-    signed engines may be taken from others.
+    which never comes from the wire. `compatibility` is of the accelerator's plans; ONNX files run anywhere. `model_name`, `deployment` and
+    `model_version` go into the manifests. `identity` is the folder of the device's engine key (None = this user's), `cache` where earlier results
+    are kept (None = nowhere), `anchor` the trust folder when signed engines may be taken from others. `lost` are steps to leave out, and
+    `spent_s` the time that earlier workers took: see `attempts`.
     """
 
     model: str
@@ -37,6 +45,7 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     threads: int = 1
     batch: int = 1
     bench_seconds: float = 2.0
+    compatibility: Compatibility = "none"
     search_s: float = 60.0
     quick: bool = False
     model_name: str = ""
@@ -45,6 +54,8 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     identity: str | None = None
     cache: str | None = None
     anchor: str | None = None
+    lost: tuple[LostStep, ...] = ()
+    spent_s: float = 0.0
 
 
 class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
