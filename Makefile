@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := core profiling engines calibration compression distillation pipeline agent controller cli
 
-.PHONY: demo dev test check fuzz bindings gpu clean
+.PHONY: demo dev test check fuzz soak bindings torch gpu clean
 
 demo: $(VENV)/.run
 	$(BIN)/edgewright demo
@@ -24,6 +24,10 @@ check: $(VENV)/.dev
 # The real bindings of each TensorRT release, and TensorRT-RTX: without them the tests that need them are skipped.
 bindings: $(VENV)/.dev
 	.ci/tensorrt-bindings
+
+# PyTorch, for distillation: 200 MB where pip is set up for its CPU wheels, several GB where it brings CUDA. Without it its tests are skipped.
+torch: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable '.[distill]'
 
 # What only a machine with an NVIDIA GPU can run.
 gpu: $(VENV)/.dev
@@ -45,5 +49,12 @@ $(VENV)/.dev: $(VENV)/.venv setup.cfg
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache
 
+# A million spoilt inputs for every parser, and as many reads of drivers that tear; goes on where an earlier call was ended.
 fuzz: $(VENV)/.dev
+	$(BIN)/python benchmarks/reliability.py fuzz --seconds 86400
 	EDGEWRIGHT_FUZZ_READS=1000000 PYTHONSAFEPATH=1 $(BIN)/python -Im pytest tests/profiling/test_odd_trees.py -q -k fuzzed
+
+# Three agents for an hour under random faults: kills, bad links, dead brokers. SOAK_SECONDS=300 takes five minutes.
+SOAK_SECONDS ?= 3600
+soak: $(VENV)/.dev
+	$(BIN)/python benchmarks/reliability.py soak --seconds $(SOAK_SECONDS)

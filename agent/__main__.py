@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from ..core.errors import EdgewrightError
@@ -32,18 +35,33 @@ def main(argv: list[str] | None = None) -> int:
         print(f"edgewright: {error.reason.line()} [{error.code}]", file=sys.stderr)
         return 1
 
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        daemon.stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    _stop_on_signals(daemon.stop)
     gc.freeze()  # what was loaded stays: collections need not walk it again
     try:
         daemon.run()
     finally:
         control.stop()
     return 0
+
+
+def _stop_on_signals(stop: Callable[[], None]) -> None:
+    """Call `stop` on the first SIGTERM or SIGINT; the second one ends the process.
+
+    On a thread of its own, by the wake-up descriptor: a handler runs between two instructions of the main thread, and one that comes just before that
+    thread begins to wait for its queue is not run until somebody else wakes it.
+    """
+    receiving, sending = os.pipe()
+    os.set_blocking(sending, False)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: None)
+    signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
+
+    def wait() -> None:
+        os.read(receiving, 1)
+        stop()
+        os._exit(128 + os.read(receiving, 1)[0])
+
+    threading.Thread(target=wait, name="signals", daemon=True).start()
 
 
 if __name__ == "__main__":

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..core.budget import judge
 from ..core.errors import EdgewrightError, Reason
+from ..core.files import sync_folder, sync_tree
 from . import activation, upkeep
 from .acceptance import check_order
 from .deployment import Happening, after
@@ -131,7 +133,10 @@ def _build(deployer: Deployer, name: str, _action: Action) -> bool:
         deployer.parts.post(lambda: deployer.building(name, share, note))
 
     def run(cancel: threading.Event) -> BuildOutcome:
-        return steps.build(name, order, work, progress, cancel)
+        outcome = steps.build(name, order, work, progress, cancel)
+        if outcome.folder is not None:
+            _keep(outcome.folder, work)
+        return outcome
 
     def done(outcome: BuildOutcome) -> None:
         deployer.happen(
@@ -152,6 +157,15 @@ def _build(deployer: Deployer, name: str, _action: Action) -> bool:
     job: Job[Any] = Job(f"build {name}", run, done, failed)
     deployer.submit("build", name, job)
     return False
+
+
+def _keep(built: Path, work: Path) -> None:
+    """What the journal will say that is built must be there after a power cut: the engine, and every folder down to it."""
+    sync_tree(built)
+    for folder in built.parents:
+        sync_folder(folder)
+        if folder == work.parent.parent:
+            return
 
 
 def _gate(deployer: Deployer, name: str, _action: Action) -> bool:
@@ -185,7 +199,7 @@ def _remove(deployer: Deployer, name: str, _action: Action) -> bool:
     """The model leaves this device. A crash in between leaves a model that is not wanted: it is removed again."""
     deployer.slots(name).remove()
     deployer.ledger.remove_model(name)
-    upkeep.after_removal(deployer)
+    upkeep.collect(deployer)
     deployer.parts.changed()
     return True
 

@@ -102,6 +102,7 @@ def _explain(daemon: Daemon, name: str) -> dict[str, Any]:
                 "elapsed_s": round(current.elapsed_s, 1),
                 "probation_s": round(current.probation_s, 1),
                 "runtime": current.runtime,
+                "written_bytes": current.written_bytes,
             }
     raise Rejected("deployment-unknown", f"nothing called {name!r} is on this device", nearest_hint(name, models) if models else "")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -67,7 +67,8 @@ class LimitsSection(_Section, frozen=True, kw_only=True):
     max_starts: Annotated[int, Meta(ge=1, le=1000, description="Starts of the agent or the application that a trial survives.")] = 3
     window: Annotated[int, Meta(ge=1, le=20, description="Chunks under way at the start of a transfer; it adapts.")] = 8
     chunk_timeout_s: Annotated[float, Meta(ge=0.05, le=60, description="Shortest time before a chunk is asked for again.")] = 1.0
-    outbox_events: Annotated[int, Meta(ge=10, le=1_000_000, description="Events kept for a broker that is away; the oldest go first.")] = 10_000
+    outbox_events: Annotated[int, Meta(ge=10, le=1_000_000, description="Events kept for a broker that is away; the oldest go first.")] = 100_000
+    outbox_bytes: Annotated[int, Meta(ge=1 << 17, le=1 << 40, description="What they may take in all.")] = 64 << 20
 
 
 class OptimizeSection(_Section, frozen=True, kw_only=True):
@@ -81,6 +82,10 @@ class OptimizeSection(_Section, frozen=True, kw_only=True):
         bool,
         Meta(description="Take engines from others, when the fleet's role engines has signed them for exactly this device's fingerprint."),
     ] = False
+    compatibility: Annotated[
+        Literal["none", "version"],
+        Meta(description="`version`: TensorRT's plans open with later releases too, so that applications can restart after an update of JetPack."),
+    ] = "none"
 
 
 class TelemetrySection(_Section, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from typing import Any
 from ..core.anchor import FOLLOWED_NAME
 from ..core.errors import EdgewrightError, Reason
 from ..core.trust import Verified, VerifyRequest
-from ..core.wire.messages import Capabilities, Command, Desired, Reply, Telemetry
+from ..core.wire.messages import Capabilities, Command, Desired, Reply
 from . import projection, requests, steps
 from .clock import best_time_s
 from .config import AgentConfig
@@ -25,12 +25,14 @@ from .envelopes import Envelopes, Kind, Receiver
 from .journal import JournalFile, count_start
 from .lanes import Job, Lanes
 from .ledger import Ledger
+from .notify import Watchdog
 from .outbox import Outbox
 from .profiles import Profiles
 from .session import Arrivals, Session, link_options
 from .state import lock_state
 from .store import Store
-from .vitals import boot_id, cpu_percent, read_vitals
+from .telemetry import TelemetrySource
+from .vitals import boot_id, read_vitals
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Daemon:
         start = count_start(config.state)
         store, file = Store(config.state), JournalFile(config.state)
         self.lanes = Lanes(self.post)
-        self.outbox = Outbox(config.state, config.limits.outbox_events)
+        self.outbox = Outbox(config.state, config.limits.outbox_events, max_bytes=config.limits.outbox_bytes)
         ledger = Ledger(file, file.load(start), self.outbox, config.fleet, config.device)
         arrivals = Arrivals(
             up=self._link_up,
@@ -86,8 +88,8 @@ class Daemon:
         )
         receiver = Receiver(self._verify, self._want, self._obey, lambda: self.deployer.journal.desired_digest, self._problem)
         self.envelopes = Envelopes(receiver, self.lanes)
-        self._vitals = read_vitals(config.state)
-        self._telemetry_s = time.monotonic() + config.telemetry.interval_s
+        self.telemetry = TelemetrySource(config.state, start, config.telemetry.interval_s, self.session)
+        self.watchdog = Watchdog(lambda: self.session.is_alive)
 
     def post(self, call: Call, *arguments: Any) -> None:
         """Schedule a call in the loop; from any thread."""
@@ -104,6 +106,7 @@ class Daemon:
         """Work until `stop`. An error that nobody expected is logged and the loop goes on: the journal is whole after every call."""
         self.lanes.submit("short", Job("capabilities", steps.look_at_device, self._device_known, self._device_unknown))
         self.session.start()
+        self.watchdog.ready()
         self._guarded(self.deployer.advance)
         while not self._stopping:
             try:
@@ -117,6 +120,7 @@ class Daemon:
                 call, arguments = self._calls.get()
                 self._guarded(call, *arguments)
             self._turn()
+        self.watchdog.stopping()
         self.lanes.stop(STOP_S)
         self.session.stop()
         os.close(self._lock)
@@ -137,7 +141,8 @@ class Daemon:
             (self.deployer.downloads.next_timeout_s(), self.deployer.downloads.pump),
             (self.deployer.next_turn_s(), self.deployer.advance),
             (self.envelopes.next_turn_s(), self.envelopes.turn),
-            (self._telemetry_s if self.config.telemetry.interval_s > 0 else None, self._send_telemetry),
+            (self.telemetry.due_s, self.telemetry.turn),
+            (self.watchdog.due_s, self.watchdog.feed),
             (self._reported_s + REPORT_INTERVAL_S if self._is_report_due else None, self._report),
         ]
 
@@ -163,6 +168,7 @@ class Daemon:
     def _flush(self) -> None:
         self.outbox.flush(self.session.publish_event)
         self.profiles.spool.flush(self.session.publish_profile)
+        self.telemetry.flush()
 
     def _report(self) -> None:
         self._is_report_due = False
@@ -181,24 +187,6 @@ class Daemon:
     def all_problems(self) -> tuple[Reason, ...]:
         return (*self.problems.values(), *self.deployer.problems.values())
 
-    def _send_telemetry(self) -> None:
-        self._telemetry_s = time.monotonic() + self.config.telemetry.interval_s
-        vitals, before = read_vitals(self.config.state), self._vitals
-        self._vitals = vitals
-        message = Telemetry(
-            fleet=self.config.fleet,
-            device=self.config.device,
-            time_s=time.time(),
-            uptime_s=vitals.uptime_s,
-            cpu_percent=cpu_percent(before, vitals),
-            memory_used_mb=vitals.memory_used_mb,
-            disk_free_mb=vitals.disk_free_mb,
-            temperature_c=vitals.temperature_c,
-            power_reason="the idle agent reads no power sensor; edgewright power does",
-        )
-        if self.session.is_connected:
-            self.session.publish("telemetry", message)
-
     # --- arrivals ---
 
     def _link_up(self) -> None:
@@ -215,7 +203,7 @@ class Daemon:
         self.deployer.advance()
 
     def _published(self, message_id: int) -> None:
-        if self.outbox.acknowledged(message_id) or self.profiles.spool.acknowledged(message_id):
+        if any(spool.acknowledged(message_id) for spool in (self.outbox, self.profiles.spool, self.telemetry.spool)):
             self._flush()
 
     def _blob_arrived(self, payload: bytes) -> None:
@@ -248,7 +236,7 @@ class Daemon:
         self._is_report_due = True
 
     def _device_known(self, facts: steps.DeviceFacts) -> None:
-        free_mb = self._vitals.disk_free_mb
+        free_mb = read_vitals(self.config.state).disk_free_mb
         self.capabilities = projection.capabilities(self.config, facts, None if free_mb is None else round(free_mb))
         self.deployer.runtime = facts.runtime
         if self.session.is_connected:

@@ -16,14 +16,13 @@ from typing import Any
 
 import msgspec
 
-from ..core.activation import is_open
+from ..core.activation import may_activate
 from ..core.errors import EdgewrightError, Reason
 from . import upkeep
 from .actions import ACTIONS, download_ended
 from .clock import best_time_s
 from .config import AgentConfig
-from .deployment import Happening, after
-from .deployment import is_open as is_under_way
+from .deployment import Happening, after, is_open
 from .downloads import Downloads
 from .idleness import Idleness
 from .inbox import Request
@@ -35,12 +34,15 @@ from .profiles import PrepareProfile, refuse_profile
 from .slots import ModelSlots
 from .steps import Steps
 from .store import Store
-from .vitals import read_vitals
+from .vitals import read_vitals, written_bytes
+from .wear import Wear
 
 log = logging.getLogger(__name__)
 
 SAVE_ELAPSED_S = 30.0
 PROGRESS_S = 5.0
+START_S = 10.0
+"""What a start costs of a deployment's deadline: time that nobody counted. A deployment that kills its agent comes to an end all the same."""
 RETRY_S = 10.0
 LOOK_S = 5.0
 """Between two looks whether a staged engine may be activated."""
@@ -53,7 +55,7 @@ MAX_PROGRESS_NOTE = 128
 class Parts:
     """What the deployer works with. `ask` sends a request for chunks and returns False when the link is down; `changed` is called after every
     change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it. `post` hands a call of
-    another thread to the loop.
+    another thread to the loop. `written_bytes` counts what this process and its children have written so far.
     """
 
     config: AgentConfig
@@ -67,6 +69,7 @@ class Parts:
     post: Callable[[Callable[[], None]], None] = lambda call: call()
     clock_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
+    written_bytes: Callable[[], int | None] = written_bytes
 
 
 class Deployer:
@@ -83,6 +86,7 @@ class Deployer:
         self._watch: dict[str, float] = {}
         self._not_before: dict[str, float] = {}
         self._progress_told_s = -PROGRESS_S
+        self._wear = Wear(parts.written_bytes)
         self._counted_s = self._saved_s = parts.monotonic_s()
         limits = parts.config.limits
         self.downloads = Downloads(
@@ -90,6 +94,8 @@ class Deployer:
             parts.lanes,
             parts.ask,
             lambda name, reason: download_ended(self, name, reason),
+            given_up=lambda: upkeep.collect(self),
+            rebuild=parts.steps.rebuild,
             window=limits.window,
             chunk_timeout_s=limits.chunk_timeout_s,
             monotonic_s=parts.monotonic_s,
@@ -161,7 +167,7 @@ class Deployer:
             return True
         policy = current.order.activation
         idle_s = self.idleness.idle_s(policy.idle_cpu_percent) if policy.kind == "idle" else 0.0
-        return is_open(policy, best_time_s(self.parts.clock_s(), self.journal.signed_s), idle_s)
+        return may_activate(policy, best_time_s(self.parts.clock_s(), self.journal.signed_s), idle_s)
 
     @contextlib.contextmanager
     def guarded(self, name: str) -> Iterator[None]:
@@ -206,7 +212,7 @@ class Deployer:
         for name, record in self.journal.models.items():
             if name in self._not_before:
                 times.append(self._not_before[name])
-            elif record.deployment is not None and is_under_way(record.deployment.state):
+            elif record.deployment is not None and is_open(record.deployment.state):
                 times.append(self._turn_of(name, record.deployment))
         return min(times, default=None)
 
@@ -228,17 +234,28 @@ class Deployer:
         is_working = False
         for record in self.journal.models.values():
             current = record.deployment
-            if current is not None and is_under_way(current.state):
+            if current is not None and is_open(current.state):
                 is_working = True
                 current.elapsed_s += passed_s
                 if current.state == "PROBATION":
                     current.probation_s += passed_s
         if is_working and now_s - self._saved_s > SAVE_ELAPSED_S:
             self._saved_s = now_s
-            try:
-                self.ledger.save()
-            except (EdgewrightError, OSError) as error:
-                log.warning("Elapsed times could not be saved: %s", error)
+            self._save()
+
+    def charge_start(self) -> None:
+        """This process begins: what is under way has waited for it."""
+        waited = [record.deployment for record in self.journal.models.values() if record.deployment is not None and is_open(record.deployment.state)]
+        for current in waited:
+            current.elapsed_s += START_S
+        if waited:
+            self._save()
+
+    def _save(self) -> None:
+        try:
+            self.ledger.save()
+        except (EdgewrightError, OSError) as error:
+            log.warning("Elapsed times could not be saved: %s", error)
 
     # --- what actions are made of ---
 
@@ -267,9 +284,10 @@ class Deployer:
             Unfit: the journal could not be written; nothing has changed.
         """
         record, old = self.journal.models[name], self.deployment(name)
-        new = msgspec.structs.replace(old, state=after(old.state, happening), reason=reason, progress=None, progress_note="", **changes)
+        changes |= {"state": after(old.state, happening), "reason": reason, "written_bytes": self._wear.of(name, old)}
+        new = msgspec.structs.replace(old, progress=None, progress_note="", **changes)
         others: dict[str, object] = {}
-        if not is_under_way(new.state) and record.wanted is not None and record.wanted.key == new.order.key:
+        if not is_open(new.state) and record.wanted is not None and record.wanted.key == new.order.key:
             others["settled"] = new.order.key
         if new.state == "SUCCEEDED":
             others["proven"] = new
@@ -277,7 +295,7 @@ class Deployer:
                 others["former"] = record.proven
         self.ledger.commit_deployment(name, new, **others)
         log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
-        if not is_under_way(new.state):
+        if not is_open(new.state):
             self._watch.pop(name, None)
             self.downloads.stop(name)
             upkeep.after_end(self, name)  # before it is told: who hears of the end finds nothing left over
@@ -300,6 +318,7 @@ class Deployer:
         Raises:
             Unfit: as `happen`.
         """
+        self._wear.of(name, deployment)
         self.ledger.commit_deployment(name, deployment, **others)
         self._tell()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,7 @@ from ..core.wire.frames import decode_frame
 from ..core.wire.messages import Order
 from .inbox import Pace, Request, Transfer
 from .lanes import Job, Lanes
+from .shortcuts import Way, ways_for
 from .store import PartialBlob, Store
 
 log = logging.getLogger(__name__)
@@ -21,7 +23,9 @@ Ended = Callable[[str, "Reason | None"], None]
 
 
 class Downloads:
-    """Owned by the daemon's loop. `ended` is told once per transfer: the model's name, and a reason when it failed."""
+    """Owned by the daemon's loop. `ended` is told once per transfer: the model's name, and a reason when it failed. `given_up` is called when the
+    disk is done with a blob that nobody waits for any more: it may be garbage now.
+    """
 
     def __init__(
         self,
@@ -29,6 +33,8 @@ class Downloads:
         lanes: Lanes,
         ask: Callable[[Request], bool],
         ended: Ended,
+        given_up: Callable[[], None],
+        rebuild: Callable[[tuple[Way, ...], threading.Event], None],
         window: int,
         chunk_timeout_s: float,
         monotonic_s: Callable[[], float] = time.monotonic,
@@ -37,6 +43,10 @@ class Downloads:
         self._lanes = lanes
         self._ask = ask
         self._ended = ended
+        self._given_up = given_up
+        self._rebuild = rebuild
+        self._ways: tuple[Way, ...] = ()
+        self._order: Order | None = None
         self._window = window
         self._chunk_timeout_s = chunk_timeout_s
         self._monotonic_s = monotonic_s
@@ -63,10 +73,20 @@ class Downloads:
 
     def start(self, model: str, order: Order) -> None:
         """Begin with, or go on with, what `order` needs and the store does not have."""
-        blobs = {blob.digest: blob for artifact in artifacts(order) for blob in walk_blobs(artifact)}
-        self._model = model
-        self._transfer = Transfer(self._store, tuple(blobs.values()), Pace(float(self._window), self._chunk_timeout_s, self._chunk_timeout_s))
+        self._model, self._order = model, order
+        self._ways = ways_for(order, self._store)
+        self._begin([blob for way in self._ways for blob in way.blobs] or _blobs_of(order))
+
+    def _begin(self, blobs: list[Blob]) -> None:
+        pace = Pace(float(self._window), self._chunk_timeout_s, self._chunk_timeout_s)
+        self._transfer = Transfer(self._store, tuple({blob.digest: blob for blob in blobs}.values()), pace)
         self.pump()
+
+    def _go_whole_way(self) -> None:
+        """What the shorter ways have not brought is fetched."""
+        assert self._order is not None
+        self._ways = ()
+        self._begin(_blobs_of(self._order))
 
     def stop(self, model: str) -> None:
         """Give the transfer of `model` up, if it is the one under way; what has come stays on disk."""
@@ -105,6 +125,8 @@ class Downloads:
             self._finish(transfer, transfer.whole)
         elif (blob := transfer.to_open()) is not None:
             self._open(transfer, blob)
+        elif transfer.is_complete and self._ways:
+            self._shorten(transfer, self._ways)
         elif transfer.is_complete:
             self._end(None)
         else:
@@ -132,6 +154,21 @@ class Downloads:
 
         self._on_disk(transfer, partial.blob, Job(f"finish {partial.blob.digest[:12]}", lambda _cancel: partial.finish(), done, lambda _: None))
 
+    def _shorten(self, transfer: Transfer, ways: tuple[Way, ...]) -> None:
+        def over() -> None:
+            self._at_disk = ""
+            if transfer is self._transfer:
+                self._go_whole_way()
+            else:
+                self._go_on(transfer)
+
+        def failed(reason: Reason) -> None:
+            log.warning("%s: the shorter way leads nowhere: %s", self._model, reason.line())
+            over()
+
+        self._at_disk = ways[0].target.digest
+        self._lanes.submit("short", Job("rebuild", lambda cancel: self._rebuild(ways, cancel), lambda _: over(), failed))
+
     def _on_disk(self, transfer: Transfer, blob: Blob, job: Job[Any]) -> None:
         """Run `job`, which has the blob's file for itself until it is over."""
         done = job.done
@@ -139,18 +176,23 @@ class Downloads:
         def over(result: object) -> None:
             self._at_disk = ""
             done(result)
-            self.pump()
+            self._go_on(transfer)
 
         def failed(reason: Reason) -> None:
             self._at_disk = ""
             if transfer is self._transfer:
                 self._end(reason)
             else:
-                self.pump()
+                self._go_on(transfer)
 
         job.done, job.failed = over, failed
         self._at_disk = blob.digest
         self._lanes.submit("short", job)
+
+    def _go_on(self, transfer: Transfer) -> None:
+        if transfer is not self._transfer:
+            self._given_up()
+        self.pump()
 
     def _end(self, reason: Reason | None) -> None:
         model, transfer = self._model, self._transfer
@@ -158,8 +200,16 @@ class Downloads:
         log.info("%s: %d of %d bytes, by %d requests, %d chunks asked for again", model, *self.progress(model), transfer.requests, transfer.repeated)
         if reason is not None:
             transfer.discard()
+            if self._ways and reason.code not in {"disk-full", "disk-read-only", "disk-failed"}:
+                log.warning("%s: the shorter way cannot be gone: %s", model, reason.line())
+                self._go_whole_way()
+                return
         self._transfer, self._model = None, ""
         self._ended(model, reason)
+
+
+def _blobs_of(order: Order) -> list[Blob]:
+    return [blob for artifact in artifacts(order) for blob in walk_blobs(artifact)]
 
 
 def artifacts(order: Order) -> list[Artifact]:

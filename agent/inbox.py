@@ -5,6 +5,8 @@ Rules:
   (additive increase, multiplicative decrease: Chiu and Jain 1989), between 1 and 20;
 - a chunk is overdue when neither it nor any other has come for the time-out (RFC 6298 §5.3: the timer starts anew with everything that comes):
   on a thin link a whole window takes longer than one chunk, and asking again would fill the link with what is on its way;
+- chunks are served in the order in which they are asked for: one that `PASSED` later ones have overtaken is lost, and asked for again at once
+  (as RFC 6675 reads three duplicate acknowledgements); the window halves at most once for all that was under way then;
 - the time-out follows the measured answer time (RFC 6298), but not that of chunks that were asked for twice (Karn's algorithm, ib. §3), and
   never falls below the configured one;
 - a chunk whose bytes do not have its hash is asked for again, at most `MAX_BAD` times; then the deployment is refused.
@@ -20,6 +22,7 @@ from ..core.wire.frames import Frame
 from .store import PartialBlob, Store
 
 MAX_WINDOW = 20
+PASSED = 3
 MAX_BAD = 3
 MAX_UNKNOWN = 3
 MAX_TIMEOUT_S = 60.0
@@ -51,8 +54,13 @@ class Pace:
             self._smooth_s += (seconds - self._smooth_s) / 8
         self.timeout_s = min(MAX_TIMEOUT_S, max(self.minimum_s, self._smooth_s + 4 * self._deviation_s))
 
-    def timed_out(self) -> None:
+    def lost(self) -> None:
+        """Chunks did not come, and others do: the link is there, and carries less than was asked for."""
         self.window = max(1.0, self.window / 2)
+
+    def timed_out(self) -> None:
+        """Nothing comes."""
+        self.lost()
         self.timeout_s = min(MAX_TIMEOUT_S, self.timeout_s * 2)
 
 
@@ -63,6 +71,15 @@ class Request:
     digest: str
     ranges: tuple[tuple[int, int], ...]
     window: int
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A chunk that was asked for: when, as the how-manieth, and how many that were asked for later have come before it."""
+
+    time_s: float
+    number: int
+    passed: int = 0
 
 
 @dataclass(slots=True)
@@ -83,7 +100,10 @@ class Transfer:
     _position: int = 0
     _cursor: int = 0
     _came_s: float = float("-inf")
-    _asked: dict[int, float] = field(default_factory=dict)
+    _asked: dict[int, _Asked] = field(default_factory=dict)
+    _number: int = 0
+    _recovered: int = 0
+    _is_hurried: bool = False
     _again: set[int] = field(default_factory=set)
     _bad: dict[int, int] = field(default_factory=dict)
     _unknown: int = 0
@@ -109,7 +129,7 @@ class Transfer:
     @property
     def next_timeout_s(self) -> float | None:
         """When the oldest request is overdue, on the caller's clock; None when nothing is asked for."""
-        return max(min(self._asked.values()), self._came_s) + self.pace.timeout_s if self._asked else None
+        return max(min(asked.time_s for asked in self._asked.values()), self._came_s) + self.pace.timeout_s if self._asked else None
 
     def to_open(self) -> Blob | None:
         """The blob to be opened now; None while one is open, and when all are in the store."""
@@ -133,28 +153,49 @@ class Transfer:
             return None
         self._give_up_overdue(now_s)
         free = self.pace.chunks - len(self._asked)
-        # A request per chunk would double the messages: wait until half the window is free.
-        if free < max(1, self.pace.chunks // 2):
+        # A request per chunk would double the messages: wait until half the window is free. What was lost has waited already.
+        if free < (1 if self._is_hurried else max(1, self.pace.chunks // 2)):
             return None
         wanted = self._pick(free)
         if not wanted:
             return None
+        self._is_hurried = False
         for index in wanted:
-            self._asked[index] = now_s
+            self._number += 1
+            self._asked[index] = _Asked(now_s, self._number)
         self.requests += 1
         return Request(self.partial.blob.digest, _ranges(wanted), len(wanted))
 
     def _give_up_overdue(self, now_s: float) -> None:
         # The same sum as in `next_timeout_s`: what is due then must be due here.
         timeout_s = self.pace.timeout_s
-        overdue = [index for index, asked_s in self._asked.items() if max(asked_s, self._came_s) + timeout_s <= now_s]
+        overdue = [index for index, asked in self._asked.items() if max(asked.time_s, self._came_s) + timeout_s <= now_s]
         if overdue:
             self.pace.timed_out()
-            self.repeated += len(overdue)
-            for index in overdue:
-                del self._asked[index]
-            self._again.update(overdue)
-            self._cursor = min(self._cursor, *overdue)
+            self._ask_again(overdue)
+
+    def _give_up_passed(self, number: int) -> None:
+        """The chunk that was asked for as the one numbered `number` has come."""
+        lost = []
+        for index, asked in self._asked.items():
+            if asked.number < number:
+                asked.passed += 1
+                if asked.passed >= PASSED:
+                    lost.append(index)
+        if not lost:
+            return
+        if any(self._asked[index].number > self._recovered for index in lost):
+            self._recovered = self._number
+            self.pace.lost()
+        self._ask_again(lost)
+
+    def _ask_again(self, indices: list[int]) -> None:
+        self.repeated += len(indices)
+        self._is_hurried = True
+        for index in indices:
+            del self._asked[index]
+        self._again.update(indices)
+        self._cursor = min(self._cursor, *indices)
 
     def _pick(self, count: int) -> list[int]:
         assert self.partial is not None
@@ -185,9 +226,10 @@ class Transfer:
         if not partial.add(frame.index, frame.data):
             self._corrupt(frame.index)
             return
-        asked_s = self._asked.pop(frame.index, None)
-        if asked_s is not None:
-            self.pace.arrived(None if frame.index in self._again else now_s - asked_s)
+        asked = self._asked.pop(frame.index, None)
+        if asked is not None:
+            self.pace.arrived(None if frame.index in self._again else now_s - asked.time_s)
+            self._give_up_passed(asked.number)
         self._came_s, self._unknown = now_s, 0
         if partial.missing == 0:
             self.whole, self.partial = partial, None

@@ -27,7 +27,8 @@ class DeploymentRecord(msgspec.Struct, kw_only=True):
 
     `elapsed_s` is the time it has been worked on, counted on the monotonic clock and kept over restarts. `built` is the chosen candidate's
     folder in the work folder, and `engine_digest` its engine's, from MEASURED on. `cancel` says who wants its end, `undo` why a roll-back
-    that is under way was started. `runtime` is what it was built with. `progress` of the build under way, and what it does.
+    that is under way was started. `runtime` is what it was built with. `progress` of the build under way, and what it does. `written_bytes` is
+    what this device wrote to its disk while it was worked on, None where the kernel does not say.
     """
 
     order: Order
@@ -46,6 +47,7 @@ class DeploymentRecord(msgspec.Struct, kw_only=True):
     probation_s: float = 0.0
     progress: float | None = None
     progress_note: str = ""
+    written_bytes: int | None = None
 
     @property
     def engine_folder(self) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import EdgewrightError, Reason, Rejected, Unfit
-from ..core.files import remove_leftovers, write_atomic
+from ..core.files import make_folder, remove_leftovers, write_atomic
 from ..core.profile import MAX_PROFILE_BYTES, Profile, ProfileOrder, ProfileReport
 from ..core.wire.messages import MAX_PROFILE_PARTS, PROFILE_PART_BYTES, Command, ProfilePart, encode
 from ..pipeline.request import ProfileRequest
@@ -57,7 +57,7 @@ class Profiles:
         self._run = run
         self._changed = changed
         self._folder = state / "profiles"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         remove_leftovers(self._folder)
         self.spool = Outbox(state, SPOOLED_PROFILES * MAX_PROFILE_PARTS, folder="profiles/outbox", in_flight=PARTS_IN_FLIGHT)
         self._answer_interrupted()
@@ -112,7 +112,7 @@ class Profiles:
         for path in sorted(self._folder.glob("*.json")):
             try:
                 pending = msgspec.json.decode(path.read_bytes(), type=_Pending)
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 log.warning("Dropped the order %s: %s", path.name, error)
                 path.unlink(missing_ok=True)
                 continue

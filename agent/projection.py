@@ -50,6 +50,7 @@ def report_of_model(deployer: Deployer, name: str) -> ModelReport:
         bytes_total=total,
         progress=current.progress if current else None,
         progress_note=current.progress_note if current else "",
+        written_bytes=current.written_bytes if current else None,
     )
 
 

@@ -18,6 +18,7 @@ from ..core.errors import EdgewrightError, Reason, Rejected
 from ..core.wire.link import Link, LinkOptions, TlsFiles, Will
 from ..core.wire.messages import Capabilities, Get, Message, Reported, Status, encode
 from ..core.wire.topics import RETAINED, Channel, client_id, topic
+from ..core.wire.traffic import Traffic
 from .config import AgentConfig
 from .inbox import Request
 
@@ -44,8 +45,8 @@ class Session:
     def __init__(
         self, fleet: str, device: str, options: LinkOptions, boot_id: str, starts: int, arrivals: Arrivals, post: Callable[..., None]
     ) -> None:
-        self._fleet = fleet
-        self._device = device
+        self.fleet = self._fleet = fleet
+        self.device = self._device = device
         self._boot_id = boot_id
         self._arrivals = arrivals
         self._post = post
@@ -69,6 +70,16 @@ class Session:
     @property
     def is_connected(self) -> bool:
         return self._link.is_connected
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the link's thread runs, connected or not."""
+        return self._link.is_alive
+
+    @property
+    def traffic(self) -> Traffic:
+        """What this process has cost on the wire so far."""
+        return self._link.traffic
 
     def _status(self, *, online: bool) -> Status:
         return Status(fleet=self._fleet, device=self._device, online=online, boot_id=self._boot_id, session=self.number, agent_version=__version__)
@@ -104,6 +115,10 @@ class Session:
 
     def publish_profile(self, payload: bytes) -> int | None:
         return self._link.publish(topic(self._fleet, self._device, "profile"), payload, qos=1)
+
+    def publish_telemetry(self, payload: bytes) -> int | None:
+        """What was spooled: it is deleted when the broker has it."""
+        return self._link.publish(topic(self._fleet, self._device, "telemetry"), payload, qos=1)
 
     def ask(self, request: Request) -> bool:
         """Send one request for chunks; False when the link is down."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from ..core.errors import Reason, Unfit
-from ..core.files import disk_errors, link_atomic, move_durably, remove_leftovers, sync_tree, write_atomic
+from ..core.files import disk_errors, link_atomic, make_folder, move_durably, remove_leftovers, sync_tree, unlink_durably, write_atomic
 from ..core.wire.messages import SlotReport
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class ModelSlots:
         except OSError as error:
             message = f"the slots of {self._folder.name} cannot be read: {error.strerror}"
             raise Unfit("slots-unreadable", message, "Check the disk, and the owner of the state folder") from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("The slots of %s are damaged (%s): the link decides", self._folder.name, error)
             return None
 
@@ -109,8 +109,8 @@ class ModelSlots:
             return target
         if not built.is_dir():
             raise Unfit("engine-lost", "the built engine has gone from the disk", "Send the deployment again")
+        make_folder(self.engines)
         with disk_errors(target):
-            self.engines.mkdir(parents=True, exist_ok=True)
             # Applications of other users read it.
             for path in (self._folder, self.engines, built):
                 path.chmod(0o755)
@@ -212,13 +212,12 @@ class ModelSlots:
 
     def remove(self) -> None:
         """The model leaves the device: first the link, so that nobody opens what is being deleted."""
-        (self._folder / CURRENT).unlink(missing_ok=True)
+        unlink_durably(self._folder / CURRENT)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _change(self, change: Callable[[Slots], Slots]) -> Slots:
         """Returns what is in the slots now; a change that changes nothing writes nothing, so that a full disk is no obstacle to it."""
-        with disk_errors(self._file):
-            self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         with _locked(self._folder):
             stored = self._stored()
             slots = change(stored or _by_link(self._folder))
@@ -226,7 +225,7 @@ class ModelSlots:
                 write_atomic(self._file, msgspec.json.encode(slots))
             link, running = self._folder / CURRENT, slots.running
             if running is None:
-                link.unlink(missing_ok=True)
+                unlink_durably(link)
             elif not link.is_symlink() or os.readlink(link) != f"{ENGINES}/{running.folder}":  # noqa: PTH115 - text, as it was written
                 link_atomic(link, f"{ENGINES}/{running.folder}")
             return slots

@@ -19,14 +19,17 @@ from ..core.measurement import Candidate
 from ..core.trust import Verified, VerifyRequest
 from ..core.wire.messages import Measurement, Order, Runtime
 from ..engines.manifest import read_manifest
-from ..pipeline.child import Limits, run_child
+from ..pipeline.attempts import run_optimize
+from ..pipeline.child import Limits, Outcome, run_child
 from ..pipeline.request import OptimizeRequest, OptimizeResult, ProfileRequest
 from .commands import run_command
 from .config import AgentConfig
+from .shortcuts import Way, rebuild_request
 from .store import Store
 
 VERIFY_S = 60.0
 PROBE_S = 120.0
+REBUILD_S = 600.0
 CAPABILITIES_S = 300.0
 # Beside the order's own time: warm-up, idle before and after, and loading the engine.
 PROFILE_FACTOR = 3.0
@@ -62,8 +65,11 @@ class DeviceFacts(msgspec.Struct, frozen=True):
         return f"{usable} on {self.driver}" if self.driver else usable
 
 
-def _run(task: str, request: bytes, limits: Limits, cancel: threading.Event, on_progress: Callable[[float, str], None] | None = None) -> bytes:
-    outcome = run_child(task, request, limits, on_progress=on_progress, cancel=cancel)
+def _run(task: str, request: bytes, limits: Limits, cancel: threading.Event) -> bytes:
+    return _result_of(run_child(task, request, limits, cancel=cancel))
+
+
+def _result_of(outcome: Outcome) -> bytes:
     if outcome.result is None:
         assert outcome.reason is not None
         raise error_from_reason(outcome.reason)
@@ -103,6 +109,9 @@ class Steps(Protocol):
 
     def build(self, model: str, order: Order, work: Path, on_progress: Callable[[float, str], None], cancel: threading.Event) -> BuildOutcome:
         """Make and measure engines of what is in the store, below `work`."""
+
+    def rebuild(self, ways: tuple[Way, ...], cancel: threading.Event) -> None:
+        """Fill the targets of `ways` in the store as far as they lead."""
 
     def probe(self, folder: Path, cancel: threading.Event) -> None:
         """Load the engine in `folder` and run it once."""
@@ -148,11 +157,16 @@ class WorkerSteps:
             identity=str(config.state),
             cache=str(config.state / "cache"),
             anchor=str(config.trust) if config.optimize.accept_signed_engines else None,
+            compatibility=config.optimize.compatibility,
             deployment=order.deployment,
             model_version=order.version,
         )
-        answer = _run("optimize", msgspec.json.encode(request), build_limits(config, order.budget), cancel, on_progress)
-        return _outcome(msgspec.json.decode(answer, type=OptimizeResult))
+        outcome = run_optimize(request, build_limits(config, order.budget), on_progress=on_progress, cancel=cancel)
+        return _outcome(msgspec.json.decode(_result_of(outcome), type=OptimizeResult))
+
+    def rebuild(self, ways: tuple[Way, ...], cancel: threading.Event) -> None:
+        limits = Limits(REBUILD_S, self._config.limits.max_build_memory_mb, nice=self._config.optimize.nice)
+        _run("rebuild", msgspec.json.encode(rebuild_request(ways, self._store)), limits, cancel)
 
     def probe(self, folder: Path, cancel: threading.Event) -> None:
         _run("probe", msgspec.json.encode({"folder": str(folder), "state": str(self._config.state)}), Limits(PROBE_S, nice=5), cancel)

@@ -1,22 +1,26 @@
 """The device's blobs: whole ones by digest, partial ones with a bitmap of the chunks that are there.
 
 ``blobs/DIGEST`` is complete, verified and read-only. ``partial/DIGEST`` is written in place, ``partial/DIGEST.map`` has a bit per chunk, set after
-the chunk's bytes. A bit is believed only after its chunk was hashed again: a power cut may keep the bit and lose the bytes.
+the chunk's bytes. A bit is believed only after its chunk was hashed again: a power cut may keep the bit and lose the bytes. Without a map each chunk
+is hashed: `rebuild` fills files by other ways.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from ..core.artifact import Artifact, Blob, chunk_hashes
 from ..core.digest import digest_of_file
 from ..core.errors import Rejected, Unfit
-from ..core.files import disk_errors, move_durably, remove_leftovers
+from ..core.files import disk_errors, make_folder, move_durably, remove_leftovers
 from ..core.wire.frames import CHUNK_BYTES, chunk_count, chunk_size_bytes
+
+log = logging.getLogger(__name__)
 
 MAP_SUFFIX = ".map"
 
@@ -28,11 +32,23 @@ class Store:
         self._blobs = state / "blobs"
         self._partial = state / "partial"
         for folder in (self._blobs, self._partial):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             remove_leftovers(folder)
 
     def path(self, digest: str) -> Path:
         return self._blobs / digest
+
+    def partial_path(self, digest: str) -> Path:
+        """Where a blob is filled. What is there without a map is looked at chunk by chunk when it is opened."""
+        return self._partial / digest
+
+    def has_partial(self, blob: Blob) -> bool:
+        return self.partial_path(blob.digest).exists()
+
+    def files(self) -> Iterator[Path]:
+        """Every blob, whole or partial."""
+        yield from self._blobs.iterdir()
+        yield from (path for path in self._partial.iterdir() if not path.name.endswith(MAP_SUFFIX))
 
     def has(self, blob: Blob) -> bool:
         path = self.path(blob.digest)
@@ -111,18 +127,19 @@ class PartialBlob:
         self._file = self._map = -1
         with disk_errors(path):
             try:
+                is_unmarked = path.exists() and not self._map_path.exists()
                 flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
                 self._file = os.open(path, flags, 0o600)
                 self._map = os.open(self._map_path, flags, 0o600)
-                self._take_up()
+                self._take_up(is_unmarked=is_unmarked)
             except OSError:
                 self.close()
                 raise
 
-    def _take_up(self) -> None:
+    def _take_up(self, *, is_unmarked: bool) -> None:
         if os.fstat(self._file).st_size > self.blob.size_bytes:
             os.ftruncate(self._file, self.blob.size_bytes)
-        marked = os.pread(self._map, len(self._have), 0)
+        marked = b"\xff" * len(self._have) if is_unmarked else os.pread(self._map, len(self._have), 0)
         for index in range(min(self.count, len(marked) * 8)):
             if marked[index // 8] >> index % 8 & 1:
                 data = os.pread(self._file, chunk_size_bytes(self.blob.size_bytes, index), index * CHUNK_BYTES)
@@ -183,10 +200,13 @@ class PartialBlob:
         raise Rejected("digest-mismatch", message, "Build the deployment again with edgewright fleet deploy")
 
     def discard(self) -> None:
-        """Close and delete it: its bytes are worth nothing, or their space is needed."""
+        """Close and delete it: its bytes are worth nothing, or their space is needed. On a disk that deletes nothing they are garbage."""
         self.close()
-        self._path.unlink(missing_ok=True)
-        self._map_path.unlink(missing_ok=True)
+        for path in (self._path, self._map_path):
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("%s could not be deleted: %s", path.name, error)
 
     def close(self) -> None:
         for descriptor in (self._file, self._map):

@@ -15,6 +15,8 @@ from ..core.errors import EdgewrightError
 from ..core.wire.messages import Order
 from .deployment import is_open
 from .downloads import artifacts
+from .journal import ModelRecord
+from .shortcuts import shortcut_blobs
 from .slots import all_models
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def after_start(deployer: Deployer) -> None:
             deployer.slots(name).repair()
         except (EdgewrightError, OSError) as error:
             log.warning("The slots of %s could not be repaired: %s", name, error)
+    deployer.charge_start()
     _tidy(deployer, names)
 
 
@@ -40,7 +43,8 @@ def after_end(deployer: Deployer, name: str) -> None:
     _tidy(deployer, [name])
 
 
-def after_removal(deployer: Deployer) -> None:
+def collect(deployer: Deployer) -> None:
+    """Something is garbage that was needed a moment ago."""
     _tidy(deployer, [])
 
 
@@ -67,8 +71,19 @@ def _clear_work(deployer: Deployer) -> None:
 
 
 def _collect_garbage(deployer: Deployer) -> None:
-    keep = {blob.digest for order in _needed_orders(deployer) for artifact in artifacts(order) for blob in walk_blobs(artifact)}
+    needed = list(_needed_orders(deployer))
+    keep = {blob.digest for order in needed for artifact in artifacts(order) for blob in walk_blobs(artifact)}
+    keep |= {blob.digest for order in needed if _is_awaited(deployer, order) for blob in shortcut_blobs(order)}
     deployer.parts.store.keep_only(keep | {deployer.downloads.at_disk})
+
+
+def _is_awaited(deployer: Deployer, order: Order) -> bool:
+    """Whether its files may have to be fetched still."""
+    return any(record.wanted == order or _is_under_way(record, order) for record in deployer.journal.models.values())
+
+
+def _is_under_way(record: ModelRecord, order: Order) -> bool:
+    return record.deployment is not None and is_open(record.deployment.state) and record.deployment.order == order
 
 
 def _needed_orders(deployer: Deployer) -> Iterator[Order]:

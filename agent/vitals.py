@@ -12,7 +12,9 @@ MB = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """One reading. None = this board does not say. `busy_s` and `total_s` are processor time since boot, for the next difference."""
+    """One reading. None = this board does not say. `busy_s` and `total_s` are processor time since boot, for the next difference;
+    `written_bytes` is what this process and its ended children had the kernel write to disks.
+    """
 
     uptime_s: float
     busy_s: float | None
@@ -20,6 +22,7 @@ class Vitals:
     memory_used_mb: float | None
     disk_free_mb: float | None
     temperature_c: float | None
+    written_bytes: int | None = None
 
 
 def read_vitals(state: Path, root: Path = Path("/")) -> Vitals:
@@ -33,6 +36,7 @@ def read_vitals(state: Path, root: Path = Path("/")) -> Vitals:
         memory_used_mb=_memory_used_mb(root / "proc/meminfo"),
         disk_free_mb=round(space.f_bavail * space.f_frsize / MB, 1),
         temperature_c=_hottest_c(root / "sys/class/thermal"),
+        written_bytes=written_bytes(root),
     )
 
 
@@ -41,6 +45,15 @@ def cpu_percent(before: Vitals, after: Vitals) -> float | None:
     if before.busy_s is None or after.busy_s is None or before.total_s is None or after.total_s is None or after.total_s <= before.total_s:
         return None
     return round(100 * (after.busy_s - before.busy_s) / (after.total_s - before.total_s), 1)
+
+
+def written_bytes(root: Path = Path("/")) -> int | None:
+    """The wear of the flash: ``write_bytes`` of ``/proc/self/io``, which a buried child's are added to (proc_pid_io(5))."""
+    for line in (_text(root / "proc/self/io") or "").splitlines():
+        key, _, value = line.partition(":")
+        if key == "write_bytes" and value.strip().isdecimal():
+            return int(value)
+    return None
 
 
 def memory_mb(root: Path = Path("/")) -> int:

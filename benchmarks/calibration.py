@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -32,6 +33,7 @@ import numpy as np
 from edgewright.core.dataset import Dataset
 from edgewright.engines.ort.library import onnxruntime_library
 from edgewright.pipeline.subject import Subject, open_subject
+from procfs import peak_rss_mb
 
 PEERS = ("onnxruntime", "nncf", "onnxsim", "aimet")
 OURS = ("auto", "minmax")
@@ -64,12 +66,6 @@ def forward_s(subject: Subject, data: Dataset) -> float:
     return total
 
 
-def peak_resident_mb() -> float:
-    """Of this program alone: `ru_maxrss` is the parent's where that was larger when it started this one."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
-
-
 # --- one side, in a process of its own --------------------------------------------------------------------------------------------------
 
 
@@ -80,7 +76,7 @@ def calibrate_side(method: str, model: Path, folder: Path, out: Path) -> Row:
     data = subject.dataset(folder)
     before = forward_s(subject, data)
     done = calibrate(subject.path, data, out, CalibrationOptions(method=method), progress=lambda *_: None, cancel=lambda: False)
-    peak_mb = peak_resident_mb()
+    peak_mb = peak_rss_mb(os.getpid())
     bare_s = min(before, forward_s(subject, data))
     phases = done.phases
     return {
@@ -136,7 +132,7 @@ def memory_side(side: str, model: Path, data: Path, out: Path) -> Row:
     if side == "few":
         dataset = replace(dataset, samples=min(FEW, dataset.samples))
     done = calibrate(subject.path, dataset, out, CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
-    peak_mb = peak_resident_mb()
+    peak_mb = peak_rss_mb(os.getpid())
     return {"side": side, "samples": dataset.samples, "seconds": done.seconds, "repair_s": done.phases.repair_s, "peak_mb": peak_mb}
 
 

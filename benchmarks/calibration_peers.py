@@ -9,6 +9,7 @@ first: some tools rewrite their input.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -17,12 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-
-def peak_resident_mb() -> float:
-    """Of this program alone: `ru_maxrss` is the parent's where that was larger when it started this one."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
+from procfs import peak_rss_mb
 
 
 def _onnxruntime(model: Path, name: str, samples: Any, out: Path) -> None:
@@ -85,7 +81,7 @@ def main() -> None:
             print(json.dumps({"absent": f"{type(error).__name__}: {error}"[:200]}))
             return
     seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak_mb": peak_resident_mb()}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_rss_mb(os.getpid())}))
 
 
 if __name__ == "__main__":

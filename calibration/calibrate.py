@@ -47,13 +47,14 @@ class CalibrationOptions:
     """How to calibrate. `threads` 0 = all cores; `batch` is used where the model leaves it free.
 
     `target` is the processor that ONNX Runtime's file is written for. With a `table` of the same model nothing is observed. Below
-    `min_sqnr_db` (None: no such budget) the most sensitive layers go back to float.
+    `min_sqnr_db` (None: no such budget) the most sensitive layers go back to float. `is_for_speed`: see `float_ends`.
     """
 
     method: MethodName = "auto"
     target: Target = "here"
     table: RangeTable | None = None
     min_sqnr_db: float | None = None
+    is_for_speed: bool = False
     repair: bool = True
     threads: int = 0
     batch: int = 1
@@ -158,7 +159,7 @@ def _task(graph: Graph, name: str, feeds: Tensors, out: Path, options: Calibrati
     dialect = onnxruntime_dialect(None if options.target == "here" else options.target)
     plan = _plan(graph, name)
     if options.repair and options.repairs.ends:
-        plan = plan_for_onnxruntime(graph, float_ends(graph, plan, dialect, feeds))
+        plan = plan_for_onnxruntime(graph, float_ends(graph, plan, dialect, feeds, is_for_speed=options.is_for_speed))
     return _Task(graph, plan, plan_for_tensorrt(graph), dialect, out, options, progress, cancel)
 
 

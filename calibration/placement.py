@@ -23,18 +23,24 @@ from .collect import open_model
 from .graph import Graph
 from .heads import tensor_shapes
 from .plan import Layer, Plan, plan_for_onnxruntime
+from .rewriting import rewritten
 from .table import Range, RangeTable
 from .writer import Dialect, QdqWriter
 
 MAX_SHARE = 0.08
 MAX_SLOWDOWN = 1.06
+MAX_SLOWDOWN_FOR_SPEED = 1.01
 BLOCKS = 5
 _BLOCK_TURNS, _BLOCK_SECONDS = 80, 0.2
 _FEW_CHANNELS = 4
 
 
-def float_ends(graph: Graph, plan: Plan, dialect: Dialect, feeds: Tensors) -> frozenset[str]:
-    """The names of the layers that should stay in float; empty where the network would have no other layer, or cannot be run."""
+def float_ends(graph: Graph, plan: Plan, dialect: Dialect, feeds: Tensors, *, is_for_speed: bool = False) -> frozenset[str]:
+    """The names of the layers that should stay in float; empty where the network would have no other layer, or cannot be run.
+
+    `is_for_speed`: the file will be rewritten (`rewriting`) before it runs, and no slowdown that can be measured is accepted.
+    """
+    most = MAX_SLOWDOWN_FOR_SPEED if is_for_speed else MAX_SLOWDOWN
     first = frozenset(layer.node for layer in plan.layers if layer.source in graph.inputs and _is_narrow(graph, layer))
     last = frozenset(layer.node for layer in plan.layers if layer.output in graph.outputs and layer.op != "Conv")
     work, weights = multiplications(graph, plan), weight_counts(graph, plan)
@@ -44,8 +50,9 @@ def float_ends(graph: Graph, plan: Plan, dialect: Dialect, feeds: Tensors) -> fr
         if not end or len(tried) >= len(plan.layers) or max(_share(work, end), _share(weights, end)) > MAX_SHARE:
             continue
         try:
-            with _opened(graph, plan, dialect) as integer, _opened(graph, plan_for_onnxruntime(graph, tried), dialect) as mixed:
-                is_vetoed = all(ratio > MAX_SLOWDOWN for ratio in slowdowns(integer, mixed, feeds))
+            other = plan_for_onnxruntime(graph, tried)
+            with _opened(graph, plan, dialect, is_for_speed) as integer, _opened(graph, other, dialect, is_for_speed) as mixed:
+                is_vetoed = all(ratio > most for ratio in slowdowns(integer, mixed, feeds))
         except EdgewrightError:
             continue
         if not is_vetoed:
@@ -94,8 +101,8 @@ def _is_narrow(graph: Graph, layer: Layer) -> bool:
     return weight is not None and layer.op == "Conv" and weight.shape[1] <= _FEW_CHANNELS
 
 
-def _opened(graph: Graph, plan: Plan, dialect: Dialect) -> OnnxRuntimeRunner:
+def _opened(graph: Graph, plan: Plan, dialect: Dialect, is_rewritten: bool) -> OnnxRuntimeRunner:
     ranges = {name: Range(0.0, 1.0, "none", 0) for name in plan.observed}
     model: Any = QdqWriter(graph, plan, RangeTable(model="", ranges=ranges), dialect).write()
     # With memory of its own, as an application runs it: else fresh pages for float maps would be timed.
-    return open_model(model, 1, is_steady=True)
+    return open_model(rewritten(model) if is_rewritten else model, 1, is_steady=True)

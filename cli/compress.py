@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @calibration_option
 @evaluation_option
 @click.option("--out", type=existing_path, required=True, help="The file to write: .onnx to run, .ewz to store and send.")
-@click.option("--recipe", default="balanced", show_default=True, help="none, int8, small, fast, balanced, or a .toml file.")
+@click.option("--recipe", default="balanced", show_default=True, help="none, int8, small, fast, balanced, distilled, or a .toml file.")
 @click.option("--no-repair", is_flag=True, help="Leave out the least-squares repair; for comparison.")
 @threads_option
 @seconds_option
@@ -85,6 +85,8 @@ def compress(
     notes = list(result.notes)
     if chosen.quantizes:
         notes.append("the recipe asks for INT8: edgewright calibrate or optimize makes it from this file")
+    if chosen.distill is not None:
+        notes.append("the recipe asks for a student: edgewright distill or optimize teaches one")
     if as_json:
         print_json(_as_json(result, notes))
     else:

@@ -29,10 +29,14 @@ def deploy(model: Path, state: Path, name: str | None, names: tuple[str, ...], a
     paths = fleet_paths(state)
     model_name = name_of(model, name)
     with fleet_database(paths) as database:
+        from ..controller.blobs import BlobStore
         from ..controller.orders import Orders
+        from ..controller.shortcuts import with_shortcuts
 
+        orders = Orders(database, fleet_name(paths))
         order = order_of(paths, model, model_name, **options)
-        Orders(database, fleet_name(paths)).deploy(model_name, order, names, time.time())
+        order = with_shortcuts(order, orders.goals(model_name, names), BlobStore(paths.blobs))
+        orders.deploy(model_name, order, names, time.time())
     if as_json:
         print_json({"deployment": order.deployment, "model": model_name, "version": order.version})
     else:

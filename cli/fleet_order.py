@@ -22,7 +22,7 @@ _OPTIONS = (
     click.option("--calibration", type=existing_path, help="Samples to calibrate with: images, .npz or a folder of .npy."),
     click.option("--evaluation", type=existing_path, help="Samples to measure fidelity on; default: the calibration samples."),
     click.option("--budget", "budget_file", type=existing_path, help="TOML file with the limits that the engine must meet."),
-    click.option("--recipe", default="auto", show_default=True, help="auto, none, int8, small, fast or balanced."),
+    click.option("--recipe", default="auto", show_default=True, help="auto, none, int8, small, fast, balanced or distilled."),
     click.option("--codec", type=click.Choice(["none", "ewz"]), default="none", show_default=True, help="Code the model losslessly for the wire."),
     click.option("--name", help="The model's name on the devices; default: the file's."),
     click.option("--version", "version", help="What this version is called; default: the first digits of its digest."),

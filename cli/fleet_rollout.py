@@ -39,7 +39,12 @@ _PLAN_OPTIONS = (
     ),
     click.option("--soak", "soak_s", type=float, default=0.0, show_default=True, help="Seconds that a wave stays open at least."),
     click.option(
-        "--approval", type=click.Choice(["none", "start", "each-wave"]), default="none", show_default=True, help="When a person has to approve."
+        "--ask",
+        "approval",
+        type=click.Choice(["none", "start", "each-wave"]),
+        default="none",
+        show_default=True,
+        help="When a person has to approve.",
     ),
     click.option("--on-failure", type=click.Choice(["pause", "roll-back"]), default="pause", show_default=True, help="What failures do."),
     click.option("--on-unproven", type=click.Choice(["pause", "promote"]), default="pause", show_default=True, help="What too few measurements do."),

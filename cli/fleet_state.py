@@ -51,9 +51,9 @@ def fleet_database(paths: FleetPaths) -> Iterator[Database]:
     from ..core.errors import Unfit
 
     try:
-        from ..controller.database import Database
+        from ..controller.database import Database, place_of
     except ImportError as error:
         hint = "pip install 'edgewright[controller]'"
         raise Unfit("controller-missing", "the controller's libraries are not installed", hint) from error
-    with contextlib.closing(Database(paths.database)) as database:
+    with contextlib.closing(Database(place_of(paths))) as database:
         yield database

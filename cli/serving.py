@@ -22,7 +22,7 @@ from ..controller.banishment import Banishment
 from ..controller.blobs import BlobStore
 from ..controller.broker import ACL_NAME, Kind, OwnBroker, TlsListener
 from ..controller.conductor import Conductor
-from ..controller.database import Database
+from ..controller.database import Database, place_of
 from ..controller.enrollment import Address, controller_password, write_address
 from ..controller.keys import fleet_name
 from ..controller.orders import Orders
@@ -119,7 +119,7 @@ def options_from_url(url: str, fleet: str, ca: Path | None) -> LinkOptions:
 
 def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop: _Stop, *, as_json: bool) -> int:
     fleet = fleet_name(paths)
-    with contextlib.closing(Database(paths.database)) as database:
+    with contextlib.closing(Database(place_of(paths))) as database:
         orders = Orders(database, fleet)
         parts = Parts(
             fleet=fleet,

@@ -6,6 +6,10 @@
 
     quantize = true          # calibrate what comes out to INT8 (in `optimize` and in deployments)
 
+    [distill]                # teach a student as well, where PyTorch, power and time allow it (in `optimize` and in deployments)
+    student = "auto"
+    minutes = 20
+
 Rules: unknown keys and passes are refused with the nearest known one; ratios out of range and orders that cannot work are refused before any work.
 """
 
@@ -26,7 +30,7 @@ from ..core.toml import decode_toml
 from . import passes, recipes
 from .base import Pass, PassOptions, Trait
 
-MAX_PASSES = 16
+MAX_PASSES, MAX_MINUTES = 16, 24 * 60
 _FIX = "Correct the recipe; its format is in docs/compression.md"
 
 
@@ -39,17 +43,29 @@ class Step:
     options: PassOptions
 
 
+class StudentOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A student that shall be taught: ``auto`` or a spec of blocks, and how long it may take."""
+
+    student: str = "auto"
+    minutes: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.minutes <= MAX_MINUTES:
+            raise ValueError(f"minutes = {self.minutes} is out of range: 0 < minutes <= {MAX_MINUTES}")
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Steps in order; `quantizes` when INT8 candidates are wanted of the result."""
+    """Steps in order; `quantizes` when INT8 candidates are wanted of the result; `distill` when a student of the original is wanted as well."""
 
     name: str
     steps: tuple[Step, ...]
     quantizes: bool
+    distill: StudentOrder | None = None
 
     @property
     def needs_data(self) -> bool:
-        return any(step.work.needs_data for step in self.steps)
+        return self.distill is not None or any(step.work.needs_data for step in self.steps)
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -81,7 +97,7 @@ def load_recipe(name_or_path: str) -> Recipe:
 def recipe_from_toml(path: Path) -> Recipe:
     """Read a recipe; see `load_recipe`."""
     table = decode_toml(path, what="recipe")
-    known = ("passes", "quantize")
+    known = ("passes", "quantize", "distill")
     for key in table:
         if key not in known:
             raise Rejected("recipe-unknown-key", f"the recipe {path.name} has an unknown key {key!r}", nearest_hint(key, known))
@@ -90,9 +106,22 @@ def recipe_from_toml(path: Path) -> Recipe:
         raise Rejected("recipe-bad-value", f"the recipe {path.name} wants [[passes]] tables and quantize = true or false", _FIX)
     if len(entries) > MAX_PASSES:
         raise Rejected("recipe-bad-value", f"the recipe {path.name} has {len(entries)} passes, more than {MAX_PASSES}", _FIX)
-    recipe = Recipe(path.stem, tuple(_step(path.name, entry) for entry in entries), quantize)
+    recipe = Recipe(path.stem, tuple(_step(path.name, entry) for entry in entries), quantize, _student(path.name, table.get("distill")))
     check_order(recipe.steps)
     return recipe
+
+
+def _student(file: str, fields: object) -> StudentOrder | None:
+    if fields is None:
+        return None
+    known = [field.name for field in msgspec.structs.fields(StudentOrder)]
+    for key in fields if isinstance(fields, dict) else ():
+        if key not in known:
+            raise Rejected("recipe-unknown-key", f"the recipe {file} has an unknown key {key!r} in [distill]", nearest_hint(key, known))
+    try:
+        return msgspec.convert(fields, StudentOrder)
+    except msgspec.ValidationError as error:
+        raise Rejected("recipe-bad-value", f"the recipe {file} has a [distill] that cannot be used: {error}", _FIX) from error
 
 
 def _step(file: str, entry: dict[str, Any]) -> Step:

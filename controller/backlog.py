@@ -54,6 +54,17 @@ class Backlog:
             self._bytes -= len(arrival.payload)
             return arrival
 
+    def take(self, most: int, wait_s: float | None) -> list[Arrival]:
+        """The oldest ones, as many as are there and `most` at most; waits as `get` does for the first."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_awake or self._is_closed, wait_s)
+            self._is_awake = False
+            if self._is_closed:
+                return []
+            taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            self._bytes -= sum(len(arrival.payload) for arrival in taken)
+            return taken
+
     def wake(self) -> None:
         """Let the one that waits go on with nothing."""
         with self._changed:

@@ -137,7 +137,7 @@ class OwnBroker:
             "persistence false",
             f"message_size_limit {MAX_PAYLOAD_BYTES}",
             # Every device announces itself at once when the controller comes back.
-            "max_queued_messages 20000",
+            "max_queued_messages 100000",
             "log_dest stderr",
             "log_type error",
             "log_type warning",

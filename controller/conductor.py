@@ -14,11 +14,12 @@ import msgspec
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ..core.errors import EdgewrightError, Reason
+from ..core.errors import Reason
 from ..core.wire.messages import Order
 from .audit import CONTROLLER, note
 from .database import Database
 from .evidence import Judgement, judge_wave
+from .goals import Wanted, goals_of
 from .inventory import Selector, joiners
 from .measurements import count_measured, measured_of_rollout
 from .orders import Orders
@@ -26,12 +27,12 @@ from .rollout import OVER, Decision, Facts, Happening, after, decide
 from .rollout_plan import RolloutPlan
 from .rollout_tables import MemberRow, RolloutRow, WaveRow
 from .rollouts import is_open, wave_facts
-from .tables import Deployment, Device, Goal, Target
+from .tables import Deployment, Device, Target
 from .waves import wave_of_joiner
 
 log = logging.getLogger(__name__)
 
-BATCH = 200
+BATCH = 500
 JOIN_EVERY_S = 10.0
 MAX_JOINERS = 1000
 
@@ -139,27 +140,23 @@ class Conductor:
 
     def _release(self, session: Session, row: RolloutRow, count: int, now_s: float) -> bool:
         query = select(MemberRow).where(MemberRow.rollout == row.id, MemberRow.wave == row.wave, MemberRow.released_s.is_(None))
-        for member in list(session.scalars(query.order_by(MemberRow.device).limit(count))):
-            device = session.get(Device, member.device)
-            if device is None or device.retired_s is not None:
-                session.delete(member)  # it has left the fleet meanwhile
-                continue
-            goal = session.get(Goal, (member.device, row.model))
+        found = {member.device: member for member in session.scalars(query.order_by(MemberRow.device).limit(count))}
+        here = set(session.scalars(select(Device.name).where(Device.name.in_(found), Device.retired_s.is_(None))))
+        for name in found.keys() - here:
+            session.delete(found[name])  # it has left the fleet meanwhile
+        before = goals_of(session, list(here))
+        for name in here:
+            member, goal = found[name], before.get(name, {}).get(row.model)
             member.released_s = now_s
             if goal is not None:
                 member.previous, member.previous_retry = goal.deployment, goal.retry
-            try:
-                with session.begin_nested():
-                    self._orders.set_goal(session, member.device, row.model, row.deployment, now_s)
-            except EdgewrightError as error:
-                self._refused(session, row, member.device, error.reason, now_s)
+        refused = self._orders.set_goals(session, row.model, dict.fromkeys(here, Wanted(row.deployment)), now_s)
+        for name, reason in refused.items():
+            # It counts as one that has refused the order.
+            log.warning("%s cannot be told of %s: %s", name, row.deployment, reason.line())
+            session.merge(Target(deployment=row.deployment, device=name, state="REJECTED", updated_s=now_s, reason=msgspec.json.encode(reason)))
         row.updated_s = now_s
         return True
-
-    def _refused(self, session: Session, row: RolloutRow, device: str, reason: Reason, now_s: float) -> None:
-        """This one device cannot be given the goal: it counts as one that has refused it."""
-        log.warning("%s cannot be told of %s: %s", device, row.deployment, reason.line())
-        session.merge(Target(deployment=row.deployment, device=device, state="REJECTED", updated_s=now_s, reason=msgspec.json.encode(reason)))
 
     def _wind_up(self, session: Session, row: RolloutRow, now_s: float, *, only_open: bool) -> bool:
         """The work that a cancelled rollout leaves; once it is done, the rollout has ended."""
@@ -179,11 +176,14 @@ class Conductor:
         if only_open:
             query = query.where(is_open())
         found = list(session.scalars(query))
+        now_wanted = goals_of(session, [member.device for member in found])
+        given_back: dict[str, Wanted | None] = {}
         for member in found:
             member.undone_s = now_s
-            goal = session.get(Goal, (member.device, row.model))
+            goal = now_wanted.get(member.device, {}).get(row.model)
             if goal is not None and goal.deployment == row.deployment:  # else somebody has given it another goal since
-                self._orders.set_goal(session, member.device, row.model, member.previous, now_s, retry=member.previous_retry)
+                given_back[member.device] = None if member.previous is None else Wanted(member.previous, member.previous_retry)
+        self._orders.set_goals(session, row.model, given_back, now_s)
         return bool(found)
 
     # --- late joiners ---

@@ -6,6 +6,7 @@ stays true until it commits, and nothing has to be tried twice.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from ..core.errors import Faulty, Rejected, Unfit
 from .migrations import SCHEMA_VERSION, bring_up, version_of
+from .paths import FleetPaths
 
 BUSY_MS = 10_000
 # Any number that nobody else in this database uses: "edgewrig" in ASCII.
@@ -46,7 +48,11 @@ class Database:
             event.listen(self._engine, "connect", _set_pragmas)
         self._watcher: Any = None
         self._looks = 0
-        self._create()
+        try:
+            self._create()
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -116,6 +122,21 @@ class Database:
         except (DatabaseError, sqlite3.Error) as error:  # the second comes from the pragmas, which SQLAlchemy does not wrap
             why = error.orig if isinstance(error, DatabaseError) else error
             raise Faulty("database-failed", f"the database {self._name} failed: {why}", "Check the disk; is the file a fleet's?") from error
+
+
+def place_of(paths: FleetPaths) -> Path | str:
+    """Where the fleet's database is: the URL in the file ``keys/database`` where there is one, else SQLite in the state folder.
+
+    Raises:
+        Rejected: ``secret-readable``: others on this machine could read the file.
+    """
+    try:
+        with paths.database_url.open(encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise Rejected("secret-readable", f"others can read {paths.database_url}", f"chmod 600 {paths.database_url}")
+            return file.read(4096).strip()
+    except FileNotFoundError:
+        return paths.database
 
 
 def _url(where: Path | str) -> URL:

@@ -161,7 +161,7 @@ def read_address(paths: FleetPaths) -> Address | None:
     """The broker that was served last, or None."""
     try:
         return msgspec.json.decode(paths.address.read_bytes(), type=Address)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

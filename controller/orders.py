@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 import msgspec
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
-from ..core.errors import Rejected
+from ..core.errors import Reason, Rejected, error_from_reason
 from ..core.nearest import nearest_hint
 from ..core.profile import ProfileOrder
 from ..core.trust import Sign, seal
 from ..core.wire.fields import MAX_COUNT
-from ..core.wire.messages import Command, Desired, Order, check_desired, encode
+from ..core.wire.messages import Command, Desired, Order, encode
 from ..core.wire.topics import check_name
 from .database import Database
-from .recorder import close_superseded
-from .tables import CommandRow, Deployment, Device, Goal, ProfileRow, Target
+from .goals import Wanted, check_fits, goals_of, portions, set_goals
+from .tables import CommandRow, Deployment, Device, Goal, ProfileRow
 
 DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
@@ -54,6 +54,11 @@ class Orders:
                 known.certificate, known.certificate_expires_s = certificate, certificate_expires_s
                 known.online, known.session, known.goal_changed, known.retired_s = False, 0, True, None
 
+    def enroll_many(self, devices: Sequence[str], now_s: float) -> None:
+        """Add devices of which none is enrolled yet, in one transaction."""
+        with self._database.transaction() as session:
+            session.add_all(Device(name=check_name(name, what="device"), enrolled_s=now_s) for name in devices)
+
     def certificate(self, device: str, *, must_exist: bool = False) -> str:
         """The serial number of the device's certificate; empty when it has none.
 
@@ -79,8 +84,8 @@ class Orders:
         """
         with self._database.transaction() as session:
             self._existing(session, [device])
-            session.execute(delete(Goal).where(Goal.device == device))
-            self._goal_changed(session, device, now_s)
+            for model in goals_of(session, [device]).get(device, {}):
+                self._set(session, model, {device: None}, now_s)
             gone = {"retired_s": now_s, "online": False, "certificate": "", "certificate_expires_s": None}
             session.execute(update(Device).where(Device.name == device).values(**gone))
 
@@ -92,10 +97,10 @@ class Orders:
         """
         with self._database.transaction() as session:
             self._existing(session, [device])
-            goals = list(session.scalars(select(Goal).where(Goal.device == device)))
-            for goal in goals:
-                self.set_goal(session, device, goal.model, None, now_s)
-            return len(goals)
+            models = goals_of(session, [device]).get(device, {})
+            for model in models:
+                self._set(session, model, {device: None}, now_s)
+            return len(models)
 
     def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float) -> None:
         """Make `order` the goal for `model` on `devices` (none named: on all); whatever was the goal there is superseded.
@@ -106,8 +111,11 @@ class Orders:
         with self._database.transaction() as session:
             names = self._existing(session, devices)
             self.add_deployment(session, model, order, now_s)
-            for name in names:
-                self.set_goal(session, name, model, order.deployment, now_s)
+            self._set(session, model, dict.fromkeys(names, Wanted(order.deployment)), now_s)
+
+    def _set(self, session: Session, model: str, wanted: Mapping[str, Wanted | None], now_s: float) -> None:
+        for reason in self.set_goals(session, model, wanted, now_s).values():
+            raise error_from_reason(reason)
 
     def add_deployment(self, session: Session, model: str, order: Order, now_s: float) -> None:
         """Write the deployment down; nobody has it as a goal yet.
@@ -121,23 +129,21 @@ class Orders:
             msgspec.json.decode(body, type=Order)
         except msgspec.ValidationError as error:
             raise Rejected("message-malformed", f"devices would refuse this order: {error}", "Give a value within the bounds") from error
-        self._check_fits(Desired(fleet=self._fleet, device="x", sequence=MAX_COUNT, issued_s=now_s, expires_s=now_s, models={model: order}))
+        check_fits(Desired(fleet=self._fleet, device="x", sequence=MAX_COUNT, issued_s=now_s, expires_s=now_s, models={model: order}))
         session.add(Deployment(id=order.deployment, model=model, version=order.version, created_s=now_s, body=body))
 
-    def set_goal(self, session: Session, device: str, model: str, deployment: str | None, now_s: float, *, retry: int = 0) -> None:
-        """Make `deployment` the goal for `model` on `device`; None = the model shall not be there.
+    def set_goals(self, session: Session, model: str, wanted: Mapping[str, Wanted | None], now_s: float) -> dict[str, Reason]:
+        """As `goals.set_goals`, for this fleet."""
+        return set_goals(session, self._fleet, model, wanted, now_s)
 
-        Raises:
-            Rejected: ``message-too-large``: the device's whole goal would be longer than one message.
-        """
-        goal = session.get(Goal, (device, model))
-        if deployment is not None:
-            session.merge(Goal(device=device, model=model, deployment=deployment, retry=retry))
-            if session.get(Target, (deployment, device)) is None:
-                session.add(Target(deployment=deployment, device=device))
-        elif goal is not None:
-            session.delete(goal)
-        self._goal_changed(session, device, now_s)
+    def goals(self, model: str, devices: Sequence[str]) -> list[Order]:
+        """What `devices` (none named: all) shall have as `model` by now, the most frequent first."""
+        with self._database.transaction() as session:
+            query = select(Goal.deployment).where(Goal.model == model).group_by(Goal.deployment).order_by(func.count().desc())
+            if devices:
+                query = query.where(Goal.device.in_(devices))
+            bodies = [found.body for name in session.scalars(query) if (found := session.get(Deployment, name)) is not None]
+        return [msgspec.json.decode(body, type=Order) for body in bodies]
 
     def remove(self, model: str, devices: Sequence[str], now_s: float | None = None) -> int:
         """Take `model` from the goal of `devices` (none named: of all); returns how many had it. `now_s`: None = the clock.
@@ -151,10 +157,9 @@ class Orders:
             if model not in known:
                 hint = nearest_hint(model, known) if known else "Nothing is deployed"
                 raise Rejected("model-unknown", f"no device shall have a model {model!r}", hint)
-            goals = [goal for name in names if (goal := session.get(Goal, (name, model))) is not None]
-            for goal in goals:
-                self.set_goal(session, goal.device, model, None, time.time() if now_s is None else now_s)
-        return len(goals)
+            having = [name for part in portions(names) for name, goals in goals_of(session, part).items() if model in goals]
+            self._set(session, model, dict.fromkeys(having), time.time() if now_s is None else now_s)
+        return len(having)
 
     def _existing(self, session: Session, devices: Sequence[str]) -> list[str]:
         known = list(session.scalars(select(Device.name).where(Device.retired_s.is_(None)).order_by(Device.name)))
@@ -165,19 +170,6 @@ class Orders:
         if not known:
             raise Rejected("device-unknown", "no device is enrolled", "edgewright fleet enroll NAME")
         return list(dict.fromkeys(devices)) or known
-
-    def _goal_changed(self, session: Session, name: str, now_s: float) -> None:
-        """Mark the device, after a look whether its whole goal still fits one message when it is signed."""
-        session.flush()
-        device = session.get(Device, name)
-        assert device is not None
-        device.goal_changed = True
-        self._check_fits(self._desired(session, device, MAX_COUNT, now_s))
-        heard_of = set(session.scalars(select(Target.deployment).where(Target.device == name, Target.state.is_not(None))))
-        close_superseded(session, name, now_s, spoken_of={*heard_of})
-
-    def _check_fits(self, widest: Desired) -> None:
-        encode(seal(check_desired(widest), lambda _data: ("0" * 64, "0" * 128)))
 
     def _desired(self, session: Session, device: Device, sequence: int, now_s: float) -> Desired:
         query = select(Goal.model, Goal.retry, Deployment.body).join(Deployment, Deployment.id == Goal.deployment).where(Goal.device == device.name)

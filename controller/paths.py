@@ -19,6 +19,11 @@ class FleetPaths:
         return self.root / "fleet.sqlite"
 
     @property
+    def database_url(self) -> Path:
+        """A file that holds the address of another database, and with it perhaps a password."""
+        return self.keys / "database"
+
+    @property
     def blobs(self) -> Path:
         return self.root / "blobs"
 

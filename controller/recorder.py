@@ -7,12 +7,12 @@ looked for once per `TRIM_EVERY` messages, so a few more than what is kept may s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, Message, ProfilePart, Reply, Reported, Status, Telemetry
 from .database import Database
@@ -25,6 +25,7 @@ EVENTS_KEPT = 5000
 EVENTS_SUMMED = 500
 PROFILES_KEPT = 50
 TRIM_EVERY = 100
+STATEMENT_NAMES = 500
 
 T = TypeVar("T")
 
@@ -35,14 +36,6 @@ class Recorder:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._since_trim: Counter[tuple[str, str]] = Counter()
-        self._writers: dict[type[Message], Callable[[Session, Any, float], bool]] = {
-            Status: _status,
-            Capabilities: _capabilities,
-            Reported: _reported,
-            Event: self._event,
-            Reply: _reply,
-            ProfilePart: _profile,
-        }
 
     def forget_presence(self) -> None:
         """Nobody counts as online until the broker says so again: last wills that were published meanwhile did not reach us."""
@@ -54,46 +47,50 @@ class Recorder:
         return self.record_all([message], now_s) == 1
 
     def record_all(self, messages: Sequence[Message], now_s: float) -> int:
-        """Record them all, in their order, in one transaction; returns how many were kept.
+        """Record them all, in one transaction; returns how many were kept. Those of one device keep their order within their kind.
 
         Raises:
             Faulty: ``database-failed``: none was.
         """
         telemetry = [message for message in messages if isinstance(message, Telemetry)]
+        events = [message for message in messages if isinstance(message, Event)]
         kept = 0
         with self._database.transaction() as session:
+            devices = _load(session, messages)
+            kept += self._events(session, events, devices, now_s)
             for message in messages:
-                writer = self._writers.get(type(message))
+                writer = _WRITERS.get(type(message))
                 kept += writer is not None and writer(session, message, now_s)
             session.flush()
-            return kept + self._telemetry(session, telemetry, now_s)
+            kept += self._telemetry(session, telemetry, now_s)
+        return kept
 
-    def _event(self, session: Session, message: Event, now_s: float) -> bool:
-        device = session.get(Device, message.device)
-        if device is None or _is_known(session, message):
-            return False
-        device.seen_s = now_s
-        row = {
-            "device": message.device,
-            "event": message.id,
-            "sequence": message.sequence,
-            "deployment": message.deployment,
-            "state": message.state,
-            "time_s": message.time_s,
-            "received_s": now_s,
-            "body": msgspec.json.encode(message),
-        }
-        session.execute(insert(EventRow).values(row))
-        target = session.get(Target, (message.deployment, message.device))
-        if target is not None:
-            _add_event(session, target, message)
-        if message.measurement is not None:
-            keep_measurement(session, device, message.deployment, message.attempt, message.time_s, message.measurement)
-        if self._is_trim_due("event", message.device):
-            mine: ColumnElement[bool] = EventRow.device == message.device
-            oldest = select(EventRow.sequence).where(mine).order_by(EventRow.sequence.desc()).offset(EVENTS_KEPT).limit(1)
-            session.execute(delete(EventRow).where(mine, EventRow.sequence <= oldest.scalar_subquery()))
-        return True
+    def _events(self, session: Session, events: Sequence[Event], devices: Mapping[str, Device], now_s: float) -> int:
+        """Many at once: one look for all that is known, one statement for all that is new."""
+        mine = [event for event in events if event.device in devices]
+        if not mine:
+            return 0
+        known = _known_events(session, mine)
+        new: dict[tuple[str, str], Event] = {}
+        for event in mine:
+            if (event.device, event.id) not in known:
+                new.setdefault((event.device, event.id), event)
+        if not new:
+            return 0
+        session.execute(insert(EventRow), [_event_row(event, now_s) for event in new.values()])
+        targets = _targets(session, new.values())
+        for event in new.values():
+            device, target = devices[event.device], targets.get((event.deployment, event.device))
+            device.seen_s = now_s
+            if target is not None:
+                _add_event(session, target, event)
+            if event.measurement is not None:
+                keep_measurement(session, device, event.deployment, event.attempt, event.time_s, event.measurement)
+            if self._is_trim_due("event", event.device):
+                of_device: ColumnElement[bool] = EventRow.device == event.device
+                oldest = select(EventRow.sequence).where(of_device).order_by(EventRow.sequence.desc()).offset(EVENTS_KEPT).limit(1)
+                session.execute(delete(EventRow).where(of_device, EventRow.sequence <= oldest.scalar_subquery()))
+        return len(new)
 
     def _telemetry(self, session: Session, messages: Sequence[Telemetry], now_s: float) -> int:
         if not messages:
@@ -197,9 +194,51 @@ def _profile(session: Session, message: ProfilePart, now_s: float) -> bool:
     return True
 
 
-def _is_known(session: Session, event: Event) -> bool:
-    known = select(EventRow.id).where(EventRow.device == event.device, EventRow.event == event.id)
-    return session.scalar(known) is not None
+def _load(session: Session, messages: Sequence[Message]) -> dict[str, Device]:
+    """The devices that have said more than telemetry, by name, in one look; the session keeps them."""
+    names: set[str] = {getattr(message, "device", "") for message in messages if isinstance(message, SPEAKING)}
+    found: dict[str, Device] = {}
+    for part in _parts(sorted(names)):
+        found.update({device.name: device for device in session.scalars(select(Device).where(Device.name.in_(part)).options(*_WITHOUT_BODIES))})
+    return found
+
+
+def _known_events(session: Session, events: Sequence[Event]) -> set[tuple[str, str]]:
+    known: set[tuple[str, str]] = set()
+    for start in range(0, len(events), STATEMENT_NAMES):
+        part = events[start : start + STATEMENT_NAMES]
+        # By the device first, as the index has them.
+        told = EventRow.device.in_({event.device for event in part}) & EventRow.event.in_({event.id for event in part})
+        known.update((device, event) for device, event in session.execute(select(EventRow.device, EventRow.event).where(told)))
+    return known
+
+
+def _targets(session: Session, events: Iterable[Event]) -> dict[tuple[str, str], Target]:
+    wanted = {(event.deployment, event.device) for event in events}
+    found: dict[tuple[str, str], Target] = {}
+    for part in _parts(sorted({device for _, device in wanted})):
+        query = select(Target).where(Target.device.in_(part), Target.deployment.in_({deployment for deployment, _ in wanted}))
+        found.update({(target.deployment, target.device): target for target in session.scalars(query)})
+    return found
+
+
+def _event_row(event: Event, now_s: float) -> dict[str, object]:
+    return {
+        "device": event.device,
+        "event": event.id,
+        "sequence": event.sequence,
+        "deployment": event.deployment,
+        "state": event.state,
+        "time_s": event.time_s,
+        "received_s": now_s,
+        "body": msgspec.json.encode(event),
+    }
+
+
+def _parts(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    """`names` in portions that one statement may carry."""
+    for start in range(0, len(names), STATEMENT_NAMES):
+        yield names[start : start + STATEMENT_NAMES]
 
 
 def _is_whole(have: Sequence[ProfilePartRow]) -> bool:
@@ -217,6 +256,14 @@ def close_superseded(session: Session, device: str, time_s: float, *, spoken_of:
     for target in session.scalars(open_targets):
         if target.deployment not in spoken_of:
             _end(session, target.deployment, device, superseded(target.attempt, time_s))
+
+
+def close_unheard(session: Session, devices: Sequence[str], time_s: float) -> None:
+    """End those deployments of `devices` that are no goal any more and that the devices have never spoken of: they will not either."""
+    is_goal = (Goal.device == Target.device) & (Goal.deployment == Target.deployment)
+    unheard = select(Target).outerjoin(Goal, is_goal).where(Target.device.in_(devices), Target.state.is_(None), Goal.device.is_(None))
+    for target in session.scalars(unheard):
+        _end(session, target.deployment, target.device, superseded(target.attempt, time_s))
 
 
 def _end(session: Session, deployment: str, device: str, ending: Progress) -> None:
@@ -268,3 +315,14 @@ def _set(target: Target, progress: Progress) -> None:
 
 def _decoded(body: bytes | None, kind: type[T]) -> T | None:
     return None if body is None else msgspec.json.decode(body, type=kind)
+
+
+_WRITERS: dict[type[Message], Callable[[Session, Any, float], bool]] = {
+    Status: _status,
+    Capabilities: _capabilities,
+    Reported: _reported,
+    Reply: _reply,
+    ProfilePart: _profile,
+}
+SPEAKING: tuple[type[Message], ...] = (Event, *_WRITERS)
+_WITHOUT_BODIES = (defer(Device.capabilities), defer(Device.reported), defer(Device.desired))

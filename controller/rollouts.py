@@ -15,6 +15,7 @@ from ..core.wire.messages import TERMINAL_STATES, Order
 from .audit import note
 from .database import Database
 from .evidence import Judgement
+from .goals import Wanted
 from .inventory import Selector, members
 from .orders import Orders
 from .rollout import OVER, Happening, RolloutState, WaveFacts, after
@@ -159,10 +160,9 @@ class Rollouts:
             if not again:
                 message = f"no device of {identity} has failed, or all that did have refused the order"
                 raise Rejected("nothing-to-retry", message, "A refusal is final: deploy something else to those devices")
+            self._orders.set_goals(session, row.model, {member.device: Wanted(row.deployment, member.retries + 1) for member, _ in again}, now_s)
             for member, target in again:
-                retries = member.retries + 1
-                self._orders.set_goal(session, member.device, row.model, row.deployment, now_s, retry=retries)
-                member.retries, member.released_s = retries, now_s
+                member.retries, member.released_s = member.retries + 1, now_s
                 target.retried_after, target.state, target.reason = max(target.attempt, target.retried_after), None, None
             row.state, row.reason, row.updated_s, row.ended_s = state, None, now_s, None
             note(session, actor, "rollout.retry", identity, now_s, f"{len(again)} devices")

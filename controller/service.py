@@ -31,8 +31,10 @@ CONDUCT_S = 0.5
 RENEW_POLL_S = 600.0
 RETRY_S = 5.0
 DRAIN_COUNT = 1000
-MAX_WAITING = 20_000
-MAX_WAITING_BYTES = 64 << 20
+# After a connect every device's status, capabilities and report come at once.
+MAX_WAITING = 100_000
+MAX_WAITING_BYTES = 128 << 20
+MAX_RESYNC_S = 600.0
 MAX_IN_FLIGHT = 64
 ROOM_S = 5.0
 HANDED_OVER_AT_ONCE = 200
@@ -72,6 +74,7 @@ class Service:
         self._overflowed = threading.Event()
         self.problem: Reason | None = None
         self._mark: int | None = None
+        self._resync_pause_s = RETRY_S
         self._look_s = self._pause_s = self._resync_s = self._conduct_s = 0.0
         subscriptions = [(fleet_filter(parts.fleet, channel), qos_of(channel)) for channel in FROM_DEVICE]
         self._link = Link(options, self, subscriptions)
@@ -114,7 +117,9 @@ class Service:
                 self._announce_all()
             elif has_gap:
                 self._overflowed.clear()
-                self._resync_s = time.monotonic() + RETRY_S
+                # What did not fit may not fit the next time either: asking for it again and again would keep everything else out.
+                self._resync_s = time.monotonic() + self._resync_pause_s
+                self._resync_pause_s = min(2 * self._resync_pause_s, MAX_RESYNC_S)
                 self._link.subscribe_again()
             self._conduct()
             self._publish_changes()
@@ -129,6 +134,7 @@ class Service:
 
     def _announce_all(self) -> None:
         """After a connect: the broker may have lost everything."""
+        self._resync_pause_s = RETRY_S
         self._parts.orders.send_commands_again()
         self._publish("desired", self._parts.orders.all_desired(time.time()))
         self._mark = None
@@ -182,13 +188,8 @@ class Service:
 
     def _drain(self) -> None:
         """Record what has come, some of it, in one transaction; waits for the first message only."""
-        wait_s = POLL_S
         batch: list[Message] = []
-        for _ in range(DRAIN_COUNT):
-            arrival = self._messages.get(wait_s)
-            if arrival is None:
-                break
-            wait_s = 0.0
+        for arrival in self._messages.take(DRAIN_COUNT, POLL_S):
             if arrival.topic == LINK_LOST:
                 self._write(batch)
                 batch = []

@@ -36,7 +36,7 @@ class Activation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 AT_ONCE = Activation()
 
 
-def is_open(policy: Activation, now_s: float, idle_s: float) -> bool:
+def may_activate(policy: Activation, now_s: float, idle_s: float) -> bool:
     """Whether a device may switch now; `idle_s` says for how long it has been idle by the policy's measure."""
     if policy.kind == "window":
         moment = time.gmtime(now_s)

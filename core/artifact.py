@@ -31,6 +31,20 @@ class Blob(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     chunks: Blob | None = None
 
 
+class Delta(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file in terms of the blob `base` (see `delta.codec`); `blob` holds it."""
+
+    base: str
+    blob: Blob
+
+
+class Shortcut(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Shorter ways to one file: deltas from what a device may have, and the recipe of its pieces (see `delta.recipe`)."""
+
+    recipe: Blob | None = None
+    deltas: tuple[Delta, ...] = ()
+
+
 class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Files by name. `kind` says what they are to the device: a model, a calibration or an evaluation set."""
 
@@ -54,6 +68,25 @@ def check_artifact(artifact: Artifact) -> Artifact:
             raise _malformed(f"the file name {name!r}")
         _check_blob(name, blob)
     return artifact
+
+
+def check_shortcuts(shortcuts: dict[str, Shortcut]) -> None:
+    """Hold every name and size of shorter ways against the bounds.
+
+    Raises:
+        Rejected: ``artifact-malformed``.
+    """
+    if len(shortcuts) > MAX_FILES:
+        raise _malformed(f"shorter ways to {len(shortcuts)} files")
+    for digest, shortcut in shortcuts.items():
+        if not is_digest(digest) or len(shortcut.deltas) > MAX_FILES:
+            raise _malformed(f"the shorter ways to {digest[:64]!r}")
+        if shortcut.recipe is not None:
+            _check_blob("a recipe", shortcut.recipe)
+        for delta in shortcut.deltas:
+            if not is_digest(delta.base):
+                raise _malformed(f"the base {delta.base[:64]!r}")
+            _check_blob("a delta", delta.blob)
 
 
 def _check_blob(name: str, blob: Blob) -> None:

@@ -61,6 +61,27 @@ def move_durably(source: Path, target: Path) -> None:
             sync_folder(source.parent)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, on disk before this returns: a file that is synced in a folder that is not may be lost
+    with it.
+    """
+    with disk_errors(folder):
+        missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+        for path in reversed(missing):
+            path.mkdir(exist_ok=True)
+            sync_folder(path.parent)
+
+
+def unlink_durably(path: Path) -> None:
+    """Delete a file or a link, on disk before this returns: what it led to may go afterwards. Nothing to do when it is not there."""
+    with disk_errors(path):
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        sync_folder(path.parent)
+
+
 def sync_tree(folder: Path) -> None:
     """Bring every file below `folder`, and the folders themselves, to disk: before a rename makes them reachable."""
     with disk_errors(folder):

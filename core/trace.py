@@ -79,7 +79,7 @@ def unpack_trace(data: bytes) -> Trace:
         if inflater.unconsumed_tail or not inflater.eof:
             raise _malformed("is larger than allowed, or cut off")
         packed = msgspec.msgpack.decode(plain, type=_Packed)
-    except (zlib.error, msgspec.DecodeError, RecursionError) as error:
+    except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(f"cannot be unpacked: {error}") from error
     _check(packed)
     columns = tuple(_sums(column) for column in packed.values_mw)

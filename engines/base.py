@@ -52,7 +52,8 @@ class Capabilities:
 
     `hardware` and `driver` name what its engines are bound to; empty where the processor alone decides. `is_plan_portable` is false
     where an engine is code for one version of the runtime on one kind of hardware. `is_strongly_typed` is true where precision can only
-    come from the model's own types (TensorRT 11, TensorRT-RTX), so that INT8 and FP16 are other files, not other options.
+    come from the model's own types (TensorRT 11, TensorRT-RTX), so that INT8 and FP16 are other files, not other options; `takes_types` where it can
+    (TensorRT 10 too).
     """
 
     version: str
@@ -63,6 +64,7 @@ class Capabilities:
     hardware: str = ""
     driver: str = ""
     is_strongly_typed: bool = False
+    takes_types: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,7 +104,7 @@ def decode_manifest(folder: Path, data: bytes) -> Manifest:
     """
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unfit("engine-unusable", f"the manifest of {folder.name} is damaged: {error}", "Deploy the model again") from error
     if manifest.version > VERSION:
         message = f"the manifest of {folder.name} has version {manifest.version}"

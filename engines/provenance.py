@@ -133,7 +133,7 @@ def read_seals(folder: Path) -> tuple[Signature, ...]:
         if path.stat().st_size > MAX_SEAL_BYTES:
             return ()
         return msgspec.json.decode(path.read_bytes(), type=Seals).seals[:16]
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ()
 
 

@@ -101,7 +101,7 @@ class StageCache:
                 return None
             value = msgspec.json.decode(path.read_bytes(), type=type_)
             os.utime(path.parent)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         return value
 

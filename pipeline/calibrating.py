@@ -44,7 +44,13 @@ def run_calibration(
 ) -> Calibration:
     """Calibrate into the existing, empty folder `out`, or copy there what an earlier run has found."""
     method: MethodName = request.method  # type: ignore[assignment] # an unknown name is refused by calibrate itself
-    options = CalibrationOptions(method=method, repair=request.repair)
+    is_auto = request.recipe == "auto" and request.recipe_file is None
+    options = CalibrationOptions(
+        method=method,
+        min_sqnr_db=request.budget.min_sqnr_db if is_auto else None,
+        is_for_speed=is_auto,
+        repair=request.repair and not request.quick,
+    )
     key = "" if cache is None else _key(request, subject, options)
     if cache is not None and (found := _take(cache, key, out)) is not None:
         progress(1.0, "calibrated before")
@@ -73,7 +79,7 @@ def _take(cache: StageCache, key: str, out: Path) -> Calibration | None:
         return None
     try:
         found = decode_paths(out, (out / _RESULT_NAME).read_bytes(), Calibration)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         _empty(out)
         return None
     named = (found.onnxruntime, found.table, *(path for path in (found.tensorrt, found.tensorrt_cache) if path is not None))

@@ -30,6 +30,7 @@ import msgspec
 
 from ..core.errors import Reason
 from .memory import Memory, MemoryWatch
+from .remote import WORKER_VARIABLE, Header, call_worker, unreachable
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,9 @@ def run_child(
     """Run `task` and wait for it. Blocks for at most `limits.time_s` and a second; call it from a worker thread. `root` is where the board's own
     memory is looked up.
     """
-    return _Child(task, request, limits, on_progress, cancel, root).run()
+    address = os.environ.get(WORKER_VARIABLE)
+    child = _Child(task, request, limits, on_progress, cancel, root)
+    return child.run() if address is None else child.run_remotely(address)
 
 
 class _Child:
@@ -125,6 +128,17 @@ class _Child:
                 _kill_group(process, gently=killed is None)
                 process.wait()
         return self._outcome(killed, process.returncode, time.monotonic() - started)
+
+    def run_remotely(self, address: str) -> Outcome:
+        """In the worker's own unit."""
+        started = time.monotonic()
+        limits = self._limits
+        header = Header(self._task, len(self._request), limits.nice, limits.memory_mb)
+        killed = call_worker(address, header, self._request, started + limits.time_s, self._cancel, self._read)
+        seconds = time.monotonic() - started
+        if killed == "crashed":
+            return Outcome("crashed", None, unreachable(address), seconds, 0.0)
+        return self._outcome("cancelled" if killed == "cancelled" else "timed_out" if killed == "timed_out" else None, 1, seconds)
 
     def _start(self, write_fd: int) -> subprocess.Popen[bytes]:
         nice, parent, ioprio_set = self._limits.nice, os.getpid(), _IOPRIO_SET.get(os.uname().machine)
@@ -197,7 +211,7 @@ class _Child:
         for raw in lines:
             try:
                 line = msgspec.json.decode(raw, type=Line)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 log.warning("The worker %s wrote a line that is not its protocol", self._task)
                 continue
             self._last = line

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..calibration.calibrate import Calibration
 from ..core.dataset import Dataset
-from ..core.errors import EdgewrightError
+from ..core.errors import EdgewrightError, Unfit, error_from_reason
 from ..engines.base import BuildOptions
 from ..engines.discovery import load_backend
 from .build import Built, build_engine, build_options
@@ -17,6 +17,7 @@ from .ladder import FALLBACK, Ladder, Rung, ladder
 from .run import Run
 from .sources import Sources, write_sources
 from .subject import Subject
+from .underway import underway
 
 Progress = Callable[[float, str], None]
 EXACT = "fp32"
@@ -53,8 +54,11 @@ class Climb:
 
     def write_sources(self, data: Dataset | None, work: Path, start: float, stop: float, *, quantizes: bool) -> Sources:
         """The files of the other rungs, below the existing, empty folder `work`."""
-        capabilities = load_backend(self.backend).capabilities()
-        return write_sources(self.run, self.subject, data, work, capabilities, self.run.part(start, stop), quantizes=quantizes)
+        run, subject, capabilities = self.run, self.subject, load_backend(self.backend).capabilities()
+        step = f"{self.prefix}-calibration" if self.prefix else "calibration"
+        progress = run.part(start, stop)
+        written = run.attempt(step, lambda: write_sources(run, subject, data, work, capabilities, progress, quantizes=quantizes))
+        return Sources(subject.path) if written is None else written
 
     def _ladder(self, sources: Sources) -> Ladder:
         return ladder(
@@ -77,7 +81,7 @@ class Climb:
                 continue
             begin = start + share * index
             try:
-                self.built.append(self._build_rung(rung, files[rung.source], sources.calibration, run.part(begin, begin + share)))
+                self.built.append(self._try_rung(rung, files[rung.source], sources.calibration, run.part(begin, begin + share)))
             except EdgewrightError as error:
                 if error.code in _FATAL:
                     raise
@@ -89,10 +93,21 @@ class Climb:
         """``fp32``, ``int8``; of a compressed model ``small``, ``small-int8``."""
         return rung.name if not self.prefix else self.prefix if rung.name == EXACT else f"{self.prefix}-{rung.name}"
 
+    def _try_rung(self, rung: Rung, file: Path, calibration: Calibration | None, progress: Progress) -> Built:
+        name = self._name(rung)
+        if (reason := self.run.why_lost(name)) is not None:
+            raise error_from_reason(reason)
+        try:
+            with underway(self.run.out, name):
+                return self._build_rung(rung, file, calibration, progress)
+        except MemoryError as error:
+            raise Unfit("out-of-memory", f"there is not enough memory to build {name}", "Use a smaller model or allow more") from error
+
     def _build_rung(self, rung: Rung, file: Path, calibration: Calibration | None, progress: Progress) -> Built:
         run, subject = self.run, self.subject
         options = build_options(subject, precision=rung.precision, threads=run.request.threads, batch=run.request.batch)
-        model, options = _input_of(subject, rung, file, replace(options, is_sparse=self.is_sparse))
+        compatibility = "none" if load_backend(rung.backend).capabilities().is_plan_portable else run.request.compatibility
+        model, options = _input_of(subject, rung, file, replace(options, is_sparse=self.is_sparse, compatibility=compatibility))
         table = calibration.table if calibration is not None and rung.precision in {"int8", "mixed"} else None
         return build_engine(self._name(rung), rung.backend, model, subject, run.out, options, run.workshop, table=table, progress=progress)
 

@@ -16,15 +16,14 @@ from .run import Run
 def build_compressed(run: Run, recipe: Recipe, backend: str, data: Dataset | None, start: float, stop: float) -> list[Built]:
     """Engines of the compressed model, in float and, where the recipe quantises, in INT8; nothing, with notes, when no pass gained anything."""
     share = (stop - start) / 4
-    result = compress_subject(
-        run.subject,
-        recipe,
-        data,
-        repair=run.request.repair,
-        threads=run.request.threads,
-        progress=run.part(start, start + 2 * share),
-        cancel=run.cancel,
+    progress = run.part(start, start + 2 * share)
+    repair, threads = run.request.repair, run.request.threads
+    result = run.attempt(
+        "compression",
+        lambda: compress_subject(run.subject, recipe, data, repair=repair, threads=threads, progress=progress, cancel=run.cancel),
     )
+    if result is None:
+        return []
     for report in result.passes:
         run.notes += [f"{report.name} {'did nothing' if report.outcome == 'nothing' else 'was undone'}: {report.reason}"] if report.reason else []
     run.notes += result.notes

@@ -103,7 +103,7 @@ def run_distillation(
     subject = open_subject(path)
     evaluation_set = None if evaluation is None else subject.dataset(evaluation)
     with open_school(path, subject.card, lambda: subject.dataset(data), options) as school:
-        made = _make(school, options, out, resumes=resumes, progress=_part(progress, 0.0, 0.9), stop=stop)
+        made = make_student(school, options, out, resumes=resumes, progress=_part(progress, 0.0, 0.9), stop=stop)
         write_atomic(out / STUDENT, made.model.SerializeToString())
         _copy_card(subject, out)
         progress(0.9, "measuring")
@@ -132,8 +132,8 @@ def run_distillation(
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """A student; `trained` None = in closed form."""
+class Student:
+    """A student before it is measured; `trained` None = in closed form."""
 
     model: Any
     spec: StudentSpec
@@ -142,7 +142,8 @@ class _Made:
     searched: tuple[Placed, ...]
 
 
-def _make(school: School, options: DistillOptions, out: Path, *, resumes: bool, progress: Progress, stop: Cancel) -> _Made:
+def make_student(school: School, options: DistillOptions, out: Path, *, resumes: bool, progress: Progress, stop: Cancel) -> Student:
+    """Find and teach a student; its checkpoint and its spec are kept in `out`."""
     searched: tuple[Placed, ...] = ()
     spec, begin = _named_spec(options, out, resumes=resumes), 0.0
     if spec is None:
@@ -156,7 +157,7 @@ def _make(school: School, options: DistillOptions, out: Path, *, resumes: bool, 
         start = first_filters(wiring, options.seed)
         if options.is_forward_only:
             filters = fit_forward(wiring, start, lessons, threads=options.threads, progress=part, cancel=stop)
-            return _Made(onnx_of(wiring, filters, school.interface), spec, wiring, None, searched)
+            return Student(onnx_of(wiring, filters, school.interface), spec, wiring, None, searched)
         from ..distillation.training.session import train_student
 
         trained = train_student(
@@ -172,7 +173,7 @@ def _make(school: School, options: DistillOptions, out: Path, *, resumes: bool, 
             progress=part,
             stop=stop,
         )
-    return _Made(trained.model, spec, wiring, trained, searched)
+    return Student(trained.model, spec, wiring, trained, searched)
 
 
 def _part(progress: Progress, start: float, stop: float) -> Progress:

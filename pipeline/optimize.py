@@ -12,6 +12,8 @@ from ..core.dataset import Dataset
 from ..core.errors import Rejected
 from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
+from .apprentice import build_apprentice
+from .automatic import build_rewritten, search_for_best
 from .build import Built, finish_engine, unfinished
 from .choose import choose
 from .climb import Climb
@@ -21,6 +23,7 @@ from .judging import Judge
 from .measure import first_feeds, measure_timing
 from .request import OptimizeRequest, OptimizeResult
 from .run import Run
+from .spare import why_not_now
 from .subject import Subject, batch_for, open_subject
 from .workshop import Workshop, open_workshop
 
@@ -35,7 +38,7 @@ def optimize(request: OptimizeRequest, *, progress: Progress, cancel: Cancel) ->
         Rejected: the model, its data or the request is at fault.
         Unfit: this device cannot, or ``cancelled``.
     """
-    started = time.monotonic()
+    started = time.monotonic() - request.spent_s
     recipe = _recipe(request)
     with runnable_model(Path(request.model), Path(request.out)) as model:
         run = Run(request, progress, cancel, _workshop(request), open_subject(model), Path(request.out), started)
@@ -52,14 +55,32 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
     failures = climb.build_exact()
     if not climb.built:
         raise failures[0]
-    end = 0.25 if recipe.steps else 0.5
+    is_auto = _is_auto(request)
+    end = 0.1 if is_auto else 0.25 if recipe.steps else 0.5
     with unfinished(run.out, "calibration") as work:
-        climb.build_others(climb.write_sources(calibration_set, work, 0.05, end, quantizes=recipe.quantizes), end, end + 0.05)
-    built = climb.built
+        sources = climb.write_sources(calibration_set, work, 0.05, end, quantizes=recipe.quantizes)
+        climb.build_others(sources, end, end + 0.05)
+        built = climb.built
+        if is_auto:
+            built += run.attempt("int8-tuned", lambda: build_rewritten(run, backend, sources, work)) or []
+    judge = _judge(run, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
+    search = None
     if recipe.steps:
         built += build_compressed(run, recipe, backend, calibration_set, 0.3, 0.55)
-    candidates = _measure(run, built, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
-    choice = choose(candidates, request.budget)
+    if recipe.distill is not None and request.calibration is not None:
+        order, lessons, quantizes = recipe.distill, Path(request.calibration), recipe.quantizes
+        taught = run.attempt(
+            "distillation",
+            lambda: build_apprentice(run, order, backend, lessons, 0.4, 0.55, quantizes=quantizes, obstacle=why_not_now),
+        )
+        built += taught or []
+    if is_auto and calibration_set is not None and judge is not None:
+        before, data, ruler, progress = tuple(built), calibration_set, judge, run.part(end + 0.05, 0.85)
+        search = run.attempt("search", lambda: search_for_best(run, before, data, ruler, progress))
+        built += [] if search is None else search.built
+    candidates = _measure(run, built, judge, 0.86 if is_auto else 0.55)
+    refused = frozenset() if search is None else search.refused
+    choice = choose([candidate for candidate in candidates if candidate.name not in refused], request.budget)
     for entry, candidate in zip(built, candidates, strict=True):
         finish_engine(
             entry,
@@ -79,6 +100,7 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         checks=choice.verdict.checks,
         notes=(*run.notes, *choice.notes),
         seconds=time.monotonic() - run.started_s,
+        search=None if search is None else search.finished(candidates, run.out),
     )
 
 
@@ -90,33 +112,43 @@ def _workshop(request: OptimizeRequest) -> Workshop:
 
 
 def _recipe(request: OptimizeRequest) -> Recipe:
-    """The recipe, held against the data; ``auto`` is INT8.
+    """The recipe, held against the data; ``auto`` begins with INT8.
 
     Raises:
         Rejected: ``recipe-…`` or ``calibration-missing``.
     """
-    name = "int8" if request.recipe == "auto" else request.recipe
+    name = "int8" if _is_auto(request) else request.recipe
     recipe = named_recipe(name) if request.recipe_file is None else recipe_from_toml(Path(request.recipe_file))
     if request.calibration is None and (recipe.quantizes or recipe.needs_data):
         raise Rejected("calibration-missing", f"the recipe {request.recipe} needs calibration data", "Give some, or use recipe none")
     return recipe
 
 
+def _is_auto(request: OptimizeRequest) -> bool:
+    return request.recipe == "auto" and request.recipe_file is None
+
+
 def _dataset(subject: Subject, path: str | None) -> Dataset | None:
     return None if path is None else subject.dataset(Path(path))
 
 
-def _measure(run: Run, built: list[Built], data: Dataset | None, measured_on: Literal["evaluation", "calibration"]) -> tuple[Candidate, ...]:
+def _judge(run: Run, data: Dataset | None, measured_on: Literal["evaluation", "calibration"]) -> Judge | None:
+    if data is None:
+        return None
+    path = run.request.evaluation if measured_on == "evaluation" else run.request.calibration
+    return Judge(run.subject, data, measured_on, Path(path or ""), run.workshop.cache, run.out)
+
+
+def _measure(run: Run, built: list[Built], judge: Judge | None, start: float) -> tuple[Candidate, ...]:
     subject, request = run.subject, run.request
     fidelities: dict[str, Fidelity | None] = dict.fromkeys((entry.name for entry in built), None)
-    if data is not None:
-        evaluated = request.evaluation if measured_on == "evaluation" else request.calibration
-        judge = Judge(subject, data, measured_on, Path(evaluated or ""), run.workshop.cache, run.out)
-        fidelities.update(judge.fidelities(built, progress=run.part(0.55, 0.85), cancel=run.cancel))
+    data = None if judge is None else judge.data
+    if judge is not None:
+        fidelities.update(judge.fidelities(built, progress=run.part(start, 0.9), cancel=run.cancel))
     else:
         run.notes.append("fidelity was not measured: there is no evaluation and no calibration data")
     run.check_cancelled()
-    run.progress(0.86, "measuring latency and energy")
+    run.progress(0.9, "measuring latency and energy")
     batch = batch_for(subject.inputs, request.batch)
     timings = measure_timing(
         {entry.name: entry.under_test for entry in built},

@@ -10,16 +10,26 @@ from ..core.budget import Budget, Check
 from ..core.errors import Reason
 from ..core.measurement import Candidate
 from ..core.profile import ProfileOrder
+from ..core.search import SearchReport
 from ..engines.fingerprint import Compatibility, Precision
+
+
+class LostStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A step (see `underway`) that an earlier worker of the same run did not survive, and how that worker ended."""
+
+    name: str
+    reason: Reason
 
 
 class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model, its data, and what its owner allows. Paths are absolute; `out` is an existing, empty folder.
 
+    `search_s` bounds the search of the recipe ``auto``, `quick` makes it a matter of seconds; 0 = no search.
     `model` may be coded (``.ewz``). `recipe` is a name: ``auto`` or one that ships with the program; `recipe_file` a recipe of the caller's own,
-    which never comes from the wire. `model_name`, `deployment` and `model_version` go into the manifests. `identity` is the folder of
-    the device's engine key (None = this user's), `cache` where earlier results are kept (None = nowhere), `anchor` the trust folder when
-    signed engines may be taken from others.
+    which never comes from the wire. `compatibility` is of the accelerator's plans; ONNX files run anywhere. `model_name`, `deployment` and
+    `model_version` go into the manifests. `identity` is the folder of the device's engine key (None = this user's), `cache` where earlier results
+    are kept (None = nowhere), `anchor` the trust folder when signed engines may be taken from others. `lost` are steps to leave out, and
+    `spent_s` the time that earlier workers took: see `attempts`.
     """
 
     model: str
@@ -35,18 +45,23 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     threads: int = 1
     batch: int = 1
     bench_seconds: float = 2.0
+    compatibility: Compatibility = "none"
+    search_s: float = 60.0
+    quick: bool = False
     model_name: str = ""
     deployment: str = ""
     model_version: str = ""
     identity: str | None = None
     cache: str | None = None
     anchor: str | None = None
+    lost: tuple[LostStep, ...] = ()
+    spent_s: float = 0.0
 
 
 class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
     """Every candidate as measured. `chosen` is what may be activated, or, when rejected, the candidate that came nearest.
 
-    `notes` says in words why, and what the stages warned of.
+    `notes` says in words why, and what the stages warned of; `search` what the recipe ``auto`` looked for and found.
     """
 
     chosen: Candidate | None
@@ -57,6 +72,7 @@ class OptimizeResult(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[Check, ...] = ()
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    search: SearchReport | None = None
 
 
 class BuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -103,6 +119,23 @@ class RefitRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     model: str
     out: str
     identity: str | None = None
+
+
+class RebuildItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One file to fill, `target`, of `size_bytes`: by a delta from `base`, or by a recipe from the pieces of `sources`. All are paths."""
+
+    target: str
+    size_bytes: int
+    delta: str | None = None
+    base: str | None = None
+    recipe: str | None = None
+    sources: tuple[str, ...] = ()
+
+
+class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Files to fill from what is on the device."""
+
+    items: tuple[RebuildItem, ...]
 
 
 class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

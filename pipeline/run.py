@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
-from ..core.errors import Unfit
+from ..core.errors import Reason, Unfit
 from .request import OptimizeRequest
 from .subject import Subject
+from .underway import underway
 from .workshop import Workshop
 
 Progress = Callable[[float, str], None]
 Cancel = Callable[[], bool]
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -31,6 +34,18 @@ class Run:
     def part(self, start: float, stop: float) -> Progress:
         """Progress of one stage, as a share of the whole."""
         return lambda share, note: self.progress(start + (stop - start) * share, note)
+
+    def why_lost(self, step: str) -> Reason | None:
+        """How the worker ended that died in `step`; None when none did."""
+        return next((entry.reason for entry in self.request.lost if entry.name == step), None)
+
+    def attempt(self, step: str, action: Callable[[], Result]) -> Result | None:
+        """What `action` returns; None with a note when an earlier worker died in it."""
+        if (reason := self.why_lost(step)) is not None:
+            self.notes.append(f"{step} was left out: {reason.line()}")
+            return None
+        with underway(self.out, step):
+            return action()
 
     def check_cancelled(self) -> None:
         if self.cancel():

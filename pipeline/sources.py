@@ -40,16 +40,17 @@ def write_sources(
     run: Run, subject: Subject, data: Dataset | None, work: Path, capabilities: Capabilities, progress: Progress, *, quantizes: bool
 ) -> Sources:
     """Write everything that the rungs of a device with `capabilities` need, below the existing, empty folder `work`."""
-    needs_files = capabilities.is_strongly_typed and "fp16" in capabilities.precisions
+    needs_files = capabilities.takes_types and "fp16" in capabilities.precisions
     for name in ("int8", "fp16", "mixed"):
         (work / name).mkdir()
     end = 0.7 if needs_files else 1.0
     calibration = calibration_or_none(run, subject, data, work / "int8", _part(progress, 0.0, end)) if quantizes else None
     if not needs_files:
         return Sources(subject.path, calibration)
-    half = half_or_none(run, subject.path, data, work / "fp16", _part(progress, 0.7, 0.85))
+    # With flags FP16 needs no file: TensorRT chooses per layer where it is the faster.
+    half = half_or_none(run, subject.path, data, work / "fp16", _part(progress, 0.7, 0.85)) if capabilities.is_strongly_typed else None
     mixed = None
-    if calibration is not None and calibration.tensorrt is not None and half is not None:
+    if calibration is not None and calibration.tensorrt is not None and (half is not None or not capabilities.is_strongly_typed):
         mixed = half_or_none(run, calibration.tensorrt, data, work / "mixed", _part(progress, 0.85, 1.0))
     return Sources(subject.path, calibration, half, mixed)
 

@@ -39,12 +39,17 @@ class _Writer:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    writer = _Writer(int(os.environ[RESULT_FD_VARIABLE]))
     request = sys.stdin.buffer.read(MAX_REQUEST_BYTES + 1)
+    return work(sys.argv[1], request, int(os.environ[RESULT_FD_VARIABLE]))
+
+
+def work(task: str, request: bytes, descriptor: int) -> int:
+    """Run one task and write its lines to `descriptor`; the exit status."""
+    writer = _Writer(descriptor)
     try:
         if len(request) > MAX_REQUEST_BYTES:
             raise Faulty("request-too-large", "the worker's request is too large", "Report this")
-        result: bytes = load_plugin(tasks, sys.argv[1]).run(request, writer.progress)
+        result: bytes = load_plugin(tasks, task).run(request, writer.progress)
         writer.line(Line(result=msgspec.Raw(result)))
         return 0
     except EdgewrightError as error:
@@ -52,9 +57,9 @@ def main() -> int:
     except MemoryError:
         writer.line(Line(reason=Unfit("out-of-memory", "the worker ran out of memory", "Use a smaller model or allow more").reason))
     except Exception as error:
-        logging.getLogger(__name__).exception("The task %s failed", sys.argv[1])
+        logging.getLogger(__name__).exception("The task %s failed", task)
         text = f"{type(error).__name__}: {error}"[:500]
-        writer.line(Line(reason=Reason("internal-error", f"the task {sys.argv[1]} failed: {text}", "Report this with the agent's log")))
+        writer.line(Line(reason=Reason("internal-error", f"the task {task} failed: {text}", "Report this with the agent's log")))
     return 1
 
 

@@ -73,6 +73,6 @@ def _read(journal: Path) -> int | None:
         return msgspec.json.decode(journal.read_bytes(), type=_Entry).original
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         message = f"the journal of power modes {journal} cannot be read: {error}"
         raise Unfit("mode-journal-unreadable", message, "Set the mode by nvpmodel -m, then delete that file") from error

@@ -134,6 +134,7 @@ class Scenario:
             version=step.version,
             model=artifact,
             model_file=MODEL_NAME,
+            recipe="int8",
             calibration=pack_dataset(self._fleet.blobs, self._calibration, model),
             evaluation=pack_dataset(self._fleet.blobs, self._evaluation, model),
             budget=step.budget,

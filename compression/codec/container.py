@@ -131,7 +131,7 @@ def _body(data: bytes) -> Body:
         raise _malformed("it is not a coded model, or cut off")
     try:
         return msgspec.msgpack.decode(memoryview(data)[48:], type=Body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _malformed(str(error)) from error
 
 

@@ -29,6 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from ..errors import Reason, Rejected
 from .frames import MAX_PAYLOAD_BYTES
+from .traffic import Traffic, traffic_of
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ class Link:
         self._is_up = False
         self._connected_s: float | None = None
         self._subscribing: int | None = None
+        self._past = Traffic()
         self._early_ends: deque[float] = deque(maxlen=CONTESTED_COUNT)
         self._client = client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=options.client_id, protocol=mqtt.MQTTv311, clean_session=True, reconnect_on_failure=True
@@ -134,6 +136,7 @@ class Link:
         self._next_will = next_will
         self._renew_will()
         client.on_socket_open = self._wrapped(_set_nodelay)
+        client.on_socket_close = self._wrapped(self._on_socket_close)
         client.on_connect = self._wrapped(self._on_connect)
         client.on_connect_fail = self._wrapped(self._on_connect_fail)
         client.on_disconnect = self._wrapped(self._on_disconnect)
@@ -145,6 +148,17 @@ class Link:
     @property
     def is_connected(self) -> bool:
         return self._is_up
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether paho's thread runs, connected or not. An error that nobody expected would end it without a word."""
+        thread = self._client._thread  # noqa: SLF001 - paho tells it nowhere else
+        return thread is not None and thread.is_alive()
+
+    @property
+    def traffic(self) -> Traffic:
+        """All connections of this link so far."""
+        return self._past + traffic_of(self._client.socket())
 
     def start(self) -> None:
         """Connect in the background.
@@ -221,6 +235,9 @@ class Link:
     def _up(self) -> None:
         self._is_up = True
         self._handler.link_up()
+
+    def _on_socket_close(self, _client: mqtt.Client, _userdata: Any, sock: Any) -> None:
+        self._past += traffic_of(sock)
 
     def _on_connect_fail(self, _client: mqtt.Client, _userdata: Any) -> None:
         self._wait_longer()

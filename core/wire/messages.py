@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from ..activation import AT_ONCE, Activation
-from ..artifact import Artifact, check_artifact
+from ..artifact import Artifact, Shortcut, check_artifact, check_shortcuts
 from ..budget import Budget, Verdict
 from ..errors import Reason, Rejected
 from ..measurement import Candidate
@@ -84,7 +84,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     `model_file` names the ``.onnx`` in `model`; a ``.toml`` of the same stem is its card. `calibration` and `evaluation` hold the files
     of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``). The same deployment with another
-    `retry` shall be tried anew, whatever came of it before. `activation` says when the new engine may take its place.
+    `retry` shall be tried anew, whatever came of it before. `activation` says when the new engine may take its place. `shortcuts` are shorter ways to
+    the model's files, by their digests.
     """
 
     deployment: Name
@@ -100,6 +101,7 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     retry: Count = 0
     activation: Activation = AT_ONCE
     approval: Approval | None = None
+    shortcuts: dict[str, Shortcut] = {}
 
     @property
     def key(self) -> str:
@@ -225,6 +227,7 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     bytes_total: Count = 0
     progress: Share | None = None
     progress_note: Identity = ""
+    written_bytes: Count | None = None
 
 
 class Reported(Message, frozen=True, kw_only=True):
@@ -240,7 +243,10 @@ class Reported(Message, frozen=True, kw_only=True):
 
 
 class Telemetry(Message, frozen=True, kw_only=True):
-    """Periodic health. None = this board does not say."""
+    """Periodic health. None = this board does not say.
+
+    `written_mb` is what the agent and its workers had written to disks, `sent_mb` and `received_mb` its traffic, since the agent's start.
+    """
 
     fleet: Name
     device: Name
@@ -252,6 +258,9 @@ class Telemetry(Message, frozen=True, kw_only=True):
     temperature_c: float | None = None
     power_mw: float | None = None
     power_reason: str | None = None
+    written_mb: float | None = None
+    sent_mb: float | None = None
+    received_mb: float | None = None
 
 
 class Get(Message, frozen=True, kw_only=True):
@@ -338,6 +347,7 @@ def check_desired(desired: Desired) -> Desired:
         for artifact in (order.model, order.calibration, order.evaluation):
             if artifact is not None:
                 check_artifact(artifact)
+        check_shortcuts(order.shortcuts)
         if order.model_file not in order.model.files:
             raise Rejected("message-malformed", f"the model file {order.model_file!r} is not in its artifact", "Name a listed file")
     return desired

@@ -51,7 +51,7 @@ def read_checkpoint(folder: Path, identity: str) -> Checkpoint:
     if not path.is_file():
         raise Rejected("checkpoint-missing", f"there is no {FILE} in {folder}", "Leave --resume out, or name the folder of an earlier run")
     try:
-        fields = torch.load(path, weights_only=True)
+        fields = torch.load(path, weights_only=True, map_location="cpu")
         history = msgspec.json.decode(fields.pop("history"), type=History)
         found = Checkpoint(history=history, **{**fields, "sums": tuple(fields["sums"])})
     except Exception as error:

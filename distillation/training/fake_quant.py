@@ -3,8 +3,7 @@
     q(x) = s · (clip(round(x ÷ s) + z, low, high) − z)        gradient of x inside the range, zero outside (straight-through, Bengio et al. 2013)
 
 Weights are symmetric per output channel, activations per tensor, as `calibration` writes them: unsigned with a zero point, or signed and
-symmetric. The ranges of activations follow the largest and smallest values of the batches (Jacob et al. 2018).
-What is quantised is what weighted operations read.
+symmetric. Ranges of activations follow the extremes of the batches (Jacob et al. 2018). What weighted operations read is quantised.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from ..filters import Filter, Filters
 from ..wiring import INPUT, Add, Concat, Conv, Linear, Mean, Shrink, Wiring
+from .device import array_of, tensor_of, training_device
 from .fake_quant import FakeQuant
 
 EPSILON, MOMENTUM = 1e-5, 0.1
@@ -33,17 +34,19 @@ class Seen:
 class Learner:
     """A student in training. `params` are learned, `stats` are the running statistics of batch norms and the ranges of activations."""
 
-    def __init__(self, wiring: Wiring, start: Filters) -> None:
+    def __init__(self, wiring: Wiring, start: Filters, device: Any = None) -> None:
+        """On `device`; None = where training goes on this machine."""
         self.wiring = wiring
+        self.device = training_device() if device is None else device
         self.params: dict[str, Tensor] = {}
         self.stats: dict[str, Tensor] = {}
         for op in wiring.weighted:
-            self.params[f"{op.name}/weight"] = torch.from_numpy(start[op.name].weight.copy())
-            self.params[f"{op.name}/shift"] = torch.from_numpy(start[op.name].bias.copy())
+            self.params[f"{op.name}/weight"] = tensor_of(start[op.name].weight.copy(), self.device)
+            self.params[f"{op.name}/shift"] = tensor_of(start[op.name].bias.copy(), self.device)
             if isinstance(op, Conv) and op.is_normalized:
-                self.params[f"{op.name}/gain"] = torch.ones(op.channels_out)
-                self.stats[f"{op.name}/mean"] = torch.zeros(op.channels_out)
-                self.stats[f"{op.name}/var"] = torch.ones(op.channels_out)
+                self.params[f"{op.name}/gain"] = torch.ones(op.channels_out, device=self.device)
+                self.stats[f"{op.name}/mean"] = torch.zeros(op.channels_out, device=self.device)
+                self.stats[f"{op.name}/var"] = torch.ones(op.channels_out, device=self.device)
         for value in self.params.values():
             value.requires_grad_(True)
 
@@ -114,14 +117,10 @@ class Learner:
         """The student as it would leave now."""
         with torch.no_grad():
             folded = {op.name: self._folded(op) for op in self.wiring.weighted}
-        return {name: Filter(_array(weight), _array(bias)) for name, (weight, bias) in folded.items()}
+        return {name: Filter(np.ascontiguousarray(array_of(weight)), np.ascontiguousarray(array_of(bias))) for name, (weight, bias) in folded.items()}
 
     def set_head(self, head: Filter) -> None:
         """Replace the last operation's weights."""
         with torch.no_grad():
-            self.params[f"{self.wiring.output}/weight"].copy_(torch.from_numpy(head.weight))
-            self.params[f"{self.wiring.output}/shift"].copy_(torch.from_numpy(head.bias))
-
-
-def _array(value: Tensor) -> Any:
-    return np.ascontiguousarray(value.detach().numpy())
+            self.params[f"{self.wiring.output}/weight"].copy_(tensor_of(head.weight, self.device))
+            self.params[f"{self.wiring.output}/shift"].copy_(tensor_of(head.bias, self.device))

@@ -9,6 +9,7 @@ import torch
 
 from ..lessons import Indices, Lessons
 from ..record import Measure
+from .device import array_of, tensor_of
 from .fake_quant import FakeQuant
 from .network import Learner
 
@@ -21,7 +22,7 @@ def score_of(learner: Learner, lessons: Lessons, chosen: Indices, measure: Measu
     with torch.no_grad():
         for start in range(0, len(chosen), _BATCH):
             part = chosen[start : start + _BATCH]
-            outputs.append(learner.run(torch.from_numpy(lessons.inputs[part]), is_learning=False, quantizer=quantizer).output.numpy())
+            outputs.append(array_of(learner.run(tensor_of(lessons.inputs[part], learner.device), is_learning=False, quantizer=quantizer).output))
             aims.append(lessons.lesson(part).output)
     own, aim = np.concatenate(outputs), np.concatenate(aims)
     if not np.isfinite(own).all():

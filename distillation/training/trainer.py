@@ -30,6 +30,7 @@ from ..record import Ending, Epoch, History, Measure
 from ..wiring import Conv, Wiring
 from . import losses
 from .checkpoint import Checkpoint
+from .device import array_of, tensor_of
 from .fake_quant import FakeQuant
 from .losses._base import Loss
 from .network import Learner, Seen
@@ -37,7 +38,6 @@ from .scoring import score_of
 
 WARM_UP, WEIGHT_DECAY = 0.05, 5e-4
 SAVE_EVERY_S = 60.0
-MIN_BATCH = 4
 Progress = Callable[[float, str], None]
 Clock = Callable[[], float]
 
@@ -91,7 +91,8 @@ class Trainer:
             own = tuple(self.wiring.shapes[tap][0] for tap in self.wiring.taps)
             other = tuple(tap.shape[1] for tap in self.lessons.lesson(np.arange(1)).taps)
             for loss in self.losses:
-                self.regressors |= loss.regressors(own, other, settings.seed)
+                made = loss.regressors(own, other, settings.seed)
+                self.regressors |= {name: value.detach().to(self.learner.device).requires_grad_(True) for name, value in made.items()}
         self.fixes_output = any(loss.needs.fixes_output for loss in self.losses)
         self.learned = [*self.learner.params.values(), *self.regressors.values()]
         self.optimizer = torch.optim.AdamW(self.learned, lr=settings.rate, weight_decay=WEIGHT_DECAY)
@@ -106,7 +107,7 @@ class Trainer:
             with torch.no_grad():
                 for name, value in mine.items():
                     value.copy_(theirs[name])
-        self.learner.stats = dict(found.stats)
+        self.learner.stats = {name: value.to(self.learner.device) for name, value in found.stats.items()}
         self.optimizer.load_state_dict(found.optimizer)
         self.history, self.epoch, self.step, self.sums = found.history, found.epoch, found.step, np.asarray(found.sums)
 
@@ -149,10 +150,10 @@ class Trainer:
         return "finished"
 
     def _one_step(self, chosen: Indices, rate: float, quantizer: FakeQuant | None) -> None:
-        lesson = self.lessons.lesson(chosen)
-        teacher = Seen(torch.from_numpy(lesson.output), tuple(torch.from_numpy(tap) for tap in lesson.taps))
-        labels = None if self.lessons.labels is None else torch.from_numpy(self.lessons.labels[chosen])
-        seen = self.learner.run(torch.from_numpy(self.lessons.inputs[chosen]), is_learning=True, quantizer=quantizer)
+        lesson, device = self.lessons.lesson(chosen), self.learner.device
+        teacher = Seen(tensor_of(lesson.output, device), tuple(tensor_of(tap, device) for tap in lesson.taps))
+        labels = None if self.lessons.labels is None else tensor_of(self.lessons.labels[chosen], device)
+        seen = self.learner.run(tensor_of(self.lessons.inputs[chosen], device), is_learning=True, quantizer=quantizer)
         pairs = zip(self.losses, self.settings.objective, strict=True)
         parts = [term.weight * loss(seen, teacher, labels, self.regressors) for loss, term in pairs]
         total = torch.stack(parts).sum()
@@ -217,13 +218,13 @@ class Trainer:
         with torch.no_grad():
             for start in range(0, len(self.lessons.trained_on), 128):
                 part = self.lessons.trained_on[start : start + 128]
-                made = self.learner.tensors(torch.from_numpy(self.lessons.inputs[part]), is_learning=False)[op.source]
+                made = self.learner.tensors(tensor_of(self.lessons.inputs[part], self.learner.device), is_learning=False)[op.source]
                 aim = torch.from_numpy(self.lessons.lesson(part).output)
                 if isinstance(op, Conv):
-                    rows.append(made.movedim(1, -1).flatten(0, 2).numpy())
+                    rows.append(array_of(made.movedim(1, -1).flatten(0, 2)))
                     aims.append(aim.reshape(len(part), op.channels_out, -1).movedim(1, -1).flatten(0, 1).numpy())
                 else:
-                    rows.append(made.numpy())
+                    rows.append(array_of(made))
                     aims.append(aim.numpy())
         self.learner.set_head(solved_head(np.concatenate(rows), np.concatenate(aims), filter_shape(op)))
 

@@ -11,6 +11,7 @@ from ...core.errors import Faulty
 from ...engines.ort.runner import open_on_cpu
 from ..interface import Interface
 from ..lessons import Lessons
+from .device import array_of, tensor_of
 from .network import Learner
 
 SAMPLES = 16
@@ -23,18 +24,19 @@ def check_export(model: Any, learner: Learner, lessons: Lessons, interface: Inte
     Raises:
         Faulty: ``export-differs``.
     """
-    chosen = lessons.held_out[:SAMPLES]
+    size = interface.batch or SAMPLES
+    # A student of fixed batch takes whole batches: samples are repeated until they fill one.
+    chosen = np.resize(lessons.held_out, -(-SAMPLES // size) * size)
     inputs = lessons.inputs[chosen]
     with torch.no_grad():
-        aim = learner.run(torch.from_numpy(inputs), is_learning=False).output
+        aim = learner.run(tensor_of(inputs, learner.device), is_learning=False).output
         if interface.softmax_axis is not None:
             aim = torch.softmax(aim.reshape(len(inputs), *interface.output_shape), interface.softmax_axis).flatten(1)
-    size = interface.batch or len(inputs)
     with open_on_cpu(model.SerializeToString(), "the student", threads=1) as runner:
-        parts = [inputs[start : start + size] for start in range(0, len(inputs) - size + 1, size)]
+        parts = [inputs[start : start + size] for start in range(0, len(inputs), size)]
         made = [runner.infer({interface.input_name: part})[interface.output_name].reshape(size, -1) for part in parts]
     own = np.concatenate(made)
-    known = aim.numpy()[: len(own)]
+    known = array_of(aim)
     difference = float(np.abs(own - known).max() / max(float(np.abs(known).max()), 1e-12))
     if not difference <= TOLERANCE:
         message = f"the student's ONNX file differs from what was trained by {difference:.1e} of its largest output"

@@ -2,7 +2,7 @@
 
 | | 8.6 | 10.3 (JetPack 6) | 10.13+ (JetPack 7) | 11, RTX |
 |---|---|---|---|---|
-| precision | flags, calibrator | flags, calibrator, strong typing | same | strong typing only |
+| precision | flags, calibrator | the same, and strong typing where the model says its types | same | strong typing only |
 | progress and cancel | log only | `IProgressMonitor` | same | same |
 | refit from ONNX, stripped plans | – | yes | yes | yes |
 

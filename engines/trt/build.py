@@ -19,6 +19,7 @@ from .config import new_config
 from .errors import build_error
 from .log import make_logger
 from .network import Network, parse_model
+from .precision import is_strongly_typed
 from .progress import BuildProgress, LineCounter, make_monitor
 from .refit import WEIGHTS_NAME
 
@@ -41,7 +42,7 @@ def build_plan(binding: Binding, model: Path, folder: Path, options: BuildOption
     state = BuildProgress(progress)
     counter = None if binding.has_progress_monitor else LineCounter(state)
     logger = make_logger(binding.trt, counter, is_verbose=counter is not None)
-    network = parse_model(binding, model, logger)
+    network = parse_model(binding, model, logger, is_typed=is_strongly_typed(binding, proto, options))
     if counter is not None:
         counter.expected = int(network.network.num_layers)
     config = new_config(binding, network, options)

@@ -25,7 +25,7 @@ def new_config(binding: Binding, network: Network, options: BuildOptions) -> Any
         config.builder_optimization_level = options.optimization_level
     # Layer names are what profiles of layers are told in.
     config.profiling_verbosity = binding.trt.ProfilingVerbosity.DETAILED
-    for name in flag_names(binding, options):
+    for name in flag_names(options, is_typed=network.is_typed):
         flag = binding.flag(name)
         if flag is None:
             raise Rejected("option-unsupported", f"{binding.name} {binding.version} has no builder flag {name}", "Leave that option out")
@@ -40,10 +40,10 @@ def new_config(binding: Binding, network: Network, options: BuildOptions) -> Any
     return config
 
 
-def flag_names(binding: Binding, options: BuildOptions) -> list[str]:
-    """The builder flags that `options` mean. Without precision flags the model's own types decide."""
+def flag_names(options: BuildOptions, *, is_typed: bool) -> list[str]:
+    """The builder flags that `options` mean. In a strongly typed network the model's own types decide, and TensorRT refuses precision flags."""
     names = []
-    if binding.has_flags:
+    if not is_typed:
         if options.precision in {"fp16", "mixed"} or (options.dla_core is not None and options.precision == "fp32"):
             # A DLA computes in FP16 or INT8 only.
             names.append("FP16")
@@ -93,5 +93,5 @@ def _add_profile(network: Network, config: Any, options: BuildOptions) -> None:
         profile.set_shape(name, shapes.minimum, shapes.optimum, shapes.maximum)
     if config.add_optimization_profile(profile) < 0:
         raise Rejected("profile-mismatch", "TensorRT refuses the model's optimisation profile", "Correct the shapes in the model card")
-    if options.precision in {"int8", "mixed"} and hasattr(config, "set_calibration_profile"):
+    if options.precision in {"int8", "mixed"} and not network.is_typed:
         config.set_calibration_profile(profile)

@@ -46,6 +46,7 @@ class TensorRtFamily:
             hardware=device.words if device is not None else "",
             driver=device.driver if device is not None else "",
             is_strongly_typed=not binding.has_flags,
+            takes_types=binding.has_strong_typing,
         )
 
     def _precisions(self, binding: Binding) -> tuple[Precision, ...]:

@@ -24,6 +24,7 @@ class Network:
     parser: Any
     logger: Any
     inputs: tuple[TensorSpec, ...]
+    is_typed: bool
 
 
 @collection_paused()
@@ -40,28 +41,27 @@ def new_builder(binding: Binding, logger: Any) -> Any:
 
 
 @collection_paused()
-def parse_model(binding: Binding, model: Path, logger: Any) -> Network:
-    """Parse `model`.
+def parse_model(binding: Binding, model: Path, logger: Any, *, is_typed: bool) -> Network:
+    """Parse `model`, strongly typed or not: see `precision`.
 
     Raises:
         Rejected: ``model-unreadable``, or ``operator-unsupported`` naming node, operator and why.
         Unfit: ``backend-unavailable``.
     """
     builder = new_builder(binding, logger)
-    network = builder.create_network(creation_flags(binding))
+    network = builder.create_network(creation_flags(binding, is_typed=is_typed))
     parser = binding.trt.OnnxParser(network, logger)
     # From the file, so that external data is found beside it and the bytes are not held twice.
     if not parser.parse_from_file(str(model)):
         raise parser_error(model.name, parser_complaints(parser, model), logger.kept)
-    return Network(builder, network, parser, logger, network_inputs(binding, network))
+    return Network(builder, network, parser, logger, network_inputs(binding, network), is_typed)
 
 
-def creation_flags(binding: Binding) -> int:
-    """Strongly typed where nothing else exists; explicit batch where it is not yet the rule (8.6)."""
+def creation_flags(binding: Binding, *, is_typed: bool) -> int:
+    """Explicit batch where it is not yet the rule (8.6; 10 ignores it)."""
     creation = binding.trt.NetworkDefinitionCreationFlag
-    if binding.has_flags:
-        return 1 << int(creation.EXPLICIT_BATCH) if binding.has_explicit_batch_flag else 0
-    return 1 << int(creation.STRONGLY_TYPED) if binding.has_strong_typing else 0
+    flags = 1 << int(creation.EXPLICIT_BATCH) if binding.has_explicit_batch_flag else 0
+    return flags | 1 << int(creation.STRONGLY_TYPED) if is_typed else flags
 
 
 def parser_complaints(parser: Any, model: Path) -> list[ParserComplaint]:

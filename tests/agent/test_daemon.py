@@ -20,6 +20,7 @@ from edgewright.agent.steps import DeviceFacts
 from edgewright.core.errors import Reason, Rejected, Unfit
 from edgewright.core.trust import Verified, VerifyRequest
 from edgewright.core.wire.messages import Capabilities, Command, Desired, Event, Get, Reply, Reported, Runtime, Status, Telemetry, decode
+from edgewright.core.wire.traffic import Traffic
 
 WAIT_S = 30.0
 
@@ -34,6 +35,8 @@ class FakeLink:
         self.options, self.handler, self.next_will = options, handler, next_will
         self.will = next_will()
         self.is_connected = False
+        self.is_alive = True
+        self.traffic = Traffic(2_000_000, 3_000_000)
         self.sent: list[tuple[str, bytes]] = []
         self._changed = threading.Condition()
 
@@ -339,7 +342,8 @@ def test_stopping_in_the_middle_loses_nothing(run_daemon: Any, device: Any) -> N
     assert (last.attempt, device.current()) == (1, "d1-1")
 
 
-def test_a_second_daemon_is_kept_out_of_the_same_state(run_daemon: Any, device: Any) -> None:
+def test_a_second_daemon_is_kept_out_of_the_same_state(run_daemon: Any, device: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgewright.agent.state.WAIT_S", 0.0)
     with run_daemon(), pytest.raises(Unfit) as caught:
         Daemon(device.config)
 

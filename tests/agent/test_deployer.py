@@ -794,3 +794,13 @@ def test_a_staged_engine_that_waits_can_be_cancelled(device):
 
     assert device.state_of() == "CANCELED"
     assert device.current() is None
+
+
+def test_a_cancel_while_a_chunk_list_is_finished_leaves_no_blob(device: Any) -> None:
+    device.want(device.order("d1", size=200_000))
+    while not any(name.startswith("finish") for name in device.lanes.names()):
+        assert device.step()
+    requests.cancel(device.deployer, "d1", "the owner")
+    device.settle()
+
+    assert (device.state_of(), list((device.state / "blobs").iterdir())) == ("CANCELED", [])

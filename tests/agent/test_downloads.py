@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from edgewright.agent.downloads import Downloads
 from edgewright.agent.inbox import Request
+from edgewright.agent.shortcuts import rebuild_request
 from edgewright.agent.store import Store
-from edgewright.core.artifact import Artifact, Blob
-from edgewright.core.errors import Reason
+from edgewright.core.artifact import Artifact, Blob, Delta, Shortcut
+from edgewright.core.delta.codec import encode_delta
+from edgewright.core.delta.recipe import encode_recipe
+from edgewright.core.errors import Reason, Unfit
 from edgewright.core.wire.frames import CHUNK_BYTES, encode_chunk
 from edgewright.core.wire.messages import Order
+from edgewright.pipeline.tasks import rebuild
 
 
 class Rig:
@@ -25,12 +31,26 @@ class Rig:
         self.link = True
         self.requests: deque[Request] = deque()
         self.ends: list[tuple[str, Reason | None]] = []
-        self.downloads = Downloads(self.store, self.lanes, self._ask, lambda *end: self.ends.append(end), 8, 1.0, self.clock.monotonic_s)
+        self.given_up = 0
+        self.rebuilt: list[Any] = []
+        self.rebuild_fails: Unfit | None = None
+        self.downloads = Downloads(
+            self.store, self.lanes, self._ask, lambda *end: self.ends.append(end), self._give_up, self._rebuild, 8, 1.0, self.clock.monotonic_s
+        )
 
     def _ask(self, request: Request) -> bool:
         if self.link:
             self.requests.append(request)
         return self.link
+
+    def _rebuild(self, ways: Any, _cancel: Any) -> None:
+        self.rebuilt.append(ways)
+        if self.rebuild_fails is not None:
+            raise self.rebuild_fails
+        rebuild.run(msgspec.json.encode(rebuild_request(ways, self.store)), lambda _share, _note: None)
+
+    def _give_up(self) -> None:
+        self.given_up += 1
 
     def order(self, *contents: bytes, name: str = "d1") -> Order:
         files = {f"file{number}.onnx": self.source.add(data) for number, data in enumerate(contents)}
@@ -207,3 +227,119 @@ def test_a_new_transfer_waits_until_the_lane_lets_go_of_the_last_one_s_blob(rig:
 
     assert (rig.ends, rig.downloads.at_disk) == ([("second", None)], "")
     assert rig.store.has(Blob(digest, CHUNK_BYTES - 3))
+
+
+def test_a_blob_that_was_finished_for_nobody_is_told_to_be_garbage(rig: Rig) -> None:
+    rig.downloads.start("m", rig.order(content(1)))
+    while not any(name.startswith("finish") for name in rig.lanes.names()):
+        assert rig.step()
+    rig.downloads.stop("m")
+    rig.settle()
+
+    assert (rig.given_up, rig.downloads.at_disk, rig.ends) == (1, "", [])
+
+
+# --- shorter ways ---
+
+
+def with_ways(rig: Rig, tmp_path: Path, base: bytes, target: bytes, *, deltas: bool = True) -> tuple[Order, Order]:
+    """Two versions, and the second one's shorter ways; the first one is on the device."""
+    (tmp_path / "base").write_bytes(base)
+    (tmp_path / "target").write_bytes(target)
+    first, second = rig.order(base), rig.order(target, name="d2")
+    ways = (Delta(first.model.files["file0.onnx"].digest, rig.source.add(encode_delta(tmp_path / "base", tmp_path / "target"))),)
+    shortcut = Shortcut(recipe=rig.source.add(encode_recipe(tmp_path / "target")), deltas=ways if deltas else ())
+    rig.downloads.start("m", first)
+    rig.settle()
+    rig.source.asked.clear()
+    return first, msgspec.structs.replace(second, shortcuts={second.model.files["file0.onnx"].digest: shortcut})
+
+
+def chunks_asked(rig: Rig, blob: Blob) -> int:
+    return sum(digest == blob.digest for digest, _ in rig.source.asked)
+
+
+BASE = random.Random(1).randbytes(10 * CHUNK_BYTES)
+TARGET = BASE[: 4 * CHUNK_BYTES] + b"new" + BASE[4 * CHUNK_BYTES :]
+
+
+def test_a_delta_from_what_is_there_spares_the_file(rig: Rig, tmp_path: Path) -> None:
+    _, order = with_ways(rig, tmp_path, BASE, TARGET)
+    rig.downloads.start("m", order)
+    rig.settle()
+    (blob,) = order.model.files.values()
+
+    assert (rig.ends[-1], rig.store.path(blob.digest).read_bytes()) == (("m", None), TARGET)
+    assert chunks_asked(rig, blob) == 0
+    assert len(rig.rebuilt) == 1
+
+
+def test_without_a_delta_for_its_base_the_pieces_that_are_there_are_used(rig: Rig, tmp_path: Path) -> None:
+    _, order = with_ways(rig, tmp_path, BASE, TARGET, deltas=False)
+    rig.downloads.start("m", order)
+    rig.settle()
+    (blob,) = order.model.files.values()
+
+    assert (rig.ends[-1], rig.store.path(blob.digest).read_bytes()) == (("m", None), TARGET)
+    assert chunks_asked(rig, blob) <= 2
+
+
+def test_a_device_that_has_nothing_fetches_the_file_alone(rig: Rig, tmp_path: Path) -> None:
+    first, order = with_ways(rig, tmp_path, BASE, TARGET)
+    rig.store.path(first.model.files["file0.onnx"].digest).unlink()
+    rig.downloads.start("m", order)
+    rig.settle()
+    (blob,) = order.model.files.values()
+
+    assert (rig.ends[-1], chunks_asked(rig, blob), rig.rebuilt) == (("m", None), 11, [])
+
+
+@pytest.mark.parametrize("why", ["the delta lies", "the worker fails", "the controller has no delta", "a chunk of it is spoilt"])
+def test_a_way_that_leads_nowhere_is_followed_by_the_whole_file(rig: Rig, tmp_path: Path, why: str) -> None:
+    _, order = with_ways(rig, tmp_path, BASE, TARGET)
+    (blob,), (shortcut,) = order.model.files.values(), order.shortcuts.values()
+    delta = shortcut.deltas[0].blob
+    if why == "the delta lies":
+        (tmp_path / "other").write_bytes(random.Random(2).randbytes(len(TARGET)))
+        lie = rig.source.add(encode_delta(tmp_path / "base", tmp_path / "other"))
+        order = msgspec.structs.replace(order, shortcuts={blob.digest: Shortcut(deltas=(Delta(shortcut.deltas[0].base, lie),))})
+    elif why == "the worker fails":
+        rig.rebuild_fails = Unfit("out-of-memory", "none left", "")
+    elif why == "the controller has no delta":
+        del rig.source.blobs[delta.digest]
+    else:
+        rig.source.spoil = lambda digest, _index, data: bytes(len(data)) if digest == delta.digest else data
+    rig.downloads.start("m", order)
+    rig.settle()
+    while rig.downloads.model:
+        rig.clock.pass_s(60.0)
+        rig.downloads.pump()
+        rig.settle()
+
+    assert (rig.ends[-1], rig.store.path(blob.digest).read_bytes()) == (("m", None), TARGET)
+    assert chunks_asked(rig, blob) == 11
+
+
+def test_what_came_before_a_restart_is_kept_instead_of_a_shorter_way(rig: Rig, tmp_path: Path) -> None:
+    _, order = with_ways(rig, tmp_path, BASE, TARGET)
+    plain = msgspec.structs.replace(order, shortcuts={})
+    rig.downloads.start("m", plain)
+    while not chunks_asked(rig, next(iter(order.model.files.values()))):
+        rig.step()
+    rig.downloads.stop("m")
+    rig.requests.clear()
+    rig.downloads.start("m", order)
+    rig.settle()
+
+    assert (rig.ends[-1], rig.rebuilt) == (("m", None), [])
+
+
+def test_a_transfer_that_is_given_up_while_it_is_rebuilt_goes_nowhere(rig: Rig, tmp_path: Path) -> None:
+    _, order = with_ways(rig, tmp_path, BASE, TARGET)
+    rig.downloads.start("m", order)
+    while "rebuild" not in rig.lanes.names():
+        assert rig.step()
+    rig.downloads.stop("m")
+    rig.settle()
+
+    assert (len(rig.ends), rig.downloads.at_disk, rig.given_up) == (1, "", 1)

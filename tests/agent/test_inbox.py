@@ -197,14 +197,33 @@ def test_a_lost_chunk_is_asked_for_again_when_nothing_comes_any_more(drive: Call
     digest = skip_to_data(driver)
     driver.request()
     driver.now_s = 0.5
-    for index in (0, 1, 3, 4, 5, 6, 7):
+    for index in (0, 1, 2, 3, 4, 6, 7):  # two later ones may have been overtaken, three may not
         driver.transfer.take(driver.frame(digest, index, driver.source[digest]), driver.now_s)
     assert driver.transfer.next_timeout_s == pytest.approx(0.5 + driver.transfer.pace.timeout_s)
     assert driver.request() is None
     driver.now_s = driver.transfer.next_timeout_s
 
-    assert indices(driver.request()) == [2]
+    assert indices(driver.request()) == [5]
     assert driver.transfer.repeated == 1
+
+
+def test_a_chunk_that_three_later_ones_overtook_is_asked_for_at_once_and_the_window_halves_once(drive: Callable[..., Driver]) -> None:
+    driver = drive(30, window=8.0)
+    digest = skip_to_data(driver)
+    window = driver.transfer.pace.window
+    asked = indices(driver.request())
+    driver.now_s = 0.5
+    for index in asked[2:4]:
+        driver.transfer.take(driver.frame(digest, index, driver.source[digest]), driver.now_s)
+    assert driver.transfer.repeated == 0
+    driver.transfer.take(driver.frame(digest, asked[4], driver.source[digest]), driver.now_s)
+
+    assert driver.transfer.repeated == 2
+    assert driver.transfer.pace.window < window / 2 + 0.5
+    patience_s = driver.transfer.pace.timeout_s
+    again = indices(driver.request())
+    assert again == asked[:1], "one is free in the smaller window"
+    assert patience_s == driver.transfer.pace.timeout_s, "others come: nobody waits longer for it"
 
 
 @pytest.mark.parametrize(("before_s", "after_s"), [(0.9, 0.9), (0.02, 0.9)], ids=["thin", "becomes thin"])

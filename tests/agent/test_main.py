@@ -31,6 +31,24 @@ trust = "trust"
 """
 
 
+RACE = """
+import queue, signal, threading
+from edgewright.agent.__main__ import _stop_on_signals
+calls = queue.SimpleQueue()
+_stop_on_signals(lambda: calls.put("stopped"))
+threading.Thread(target=lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)).start()
+print(calls.get())
+"""
+
+
+def test_a_signal_that_does_not_wake_the_waiting_loop_stops_it_all_the_same() -> None:
+    """It is given to another thread here: to the loop that is a signal which came just before it began to wait."""
+    command = [sys.executable, "-c", RACE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT_S, check=True, env=os.environ | {"PYTHONSAFEPATH": "1"})
+
+    assert done.stdout == "stopped\n"
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "agent.toml"

@@ -102,3 +102,32 @@ def test_as_systemd_runs_it(on_trial: Any) -> None:
         assert done.returncode == 0, done.stderr
 
     assert on_trial.current() == "d1-1"
+
+
+def test_a_boot_and_the_first_start_after_it_count_once(on_trial: Any) -> None:
+    def starts() -> int:
+        return int(on_trial.deployer.slots("surface").read().starts)
+
+    before = starts()
+    assert revert.main(arguments(on_trial, "--boot")) == 0
+    assert starts() == before + 1
+    assert revert.main(arguments(on_trial)) == 0
+    assert starts() == before + 1, "it belongs to the boot"
+    assert revert.main(arguments(on_trial)) == 0
+    assert starts() == before + 2, "and this is another one"
+
+
+def test_boots_alone_take_a_trial_out(on_trial: Any) -> None:
+    for _ in range(3):
+        assert revert.main(arguments(on_trial, "--boot")) == 0
+
+    assert on_trial.current() == "d1-1"
+
+
+def test_a_boot_that_cannot_be_noted_counts_all_the_same(on_trial: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(*_arguments: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(revert, "write_atomic", fail)
+    assert revert.main(arguments(on_trial, "--boot")) == 0
+    assert "could not be noted" in capsys.readouterr().err

@@ -25,6 +25,7 @@ from edgewright.core.wire.frames import CHUNK_BYTES
 from edgewright.core.wire.messages import Order
 from edgewright.engines.opening import check_folder
 from edgewright.engines.provenance import trusted_keys
+from edgewright.pipeline import attempts
 from edgewright.pipeline.child import Limits, Outcome
 from edgewright.pipeline.request import OptimizeRequest, OptimizeResult
 from onnx import TensorProto, helper
@@ -72,6 +73,7 @@ class FakeChild:
 def child(monkeypatch: pytest.MonkeyPatch) -> FakeChild:
     fake = FakeChild()
     monkeypatch.setattr(steps, "run_child", fake)
+    monkeypatch.setattr(attempts, "run_child", fake)
     return fake
 
 
@@ -109,6 +111,15 @@ def test_a_build_finds_its_files_where_the_readers_look_for_them(device: Any, ch
 
 def _progress(_share: float, _note: str) -> None:
     pass
+
+
+def test_plans_for_later_releases_are_a_matter_of_this_devices_configuration(device: Any, child: FakeChild, tmp_path: Path) -> None:
+    child.answer = refused(())
+    config = dataclasses.replace(device.config, optimize=OptimizeSection(compatibility="version"))
+    WorkerSteps(config, device.store).build("m", order(artifact(device.store, model__onnx=b"x")), tmp_path / "w", _progress, threading.Event())
+    (_, request, _) = child.calls[0]
+
+    assert request.compatibility == "version"
 
 
 def test_without_datasets_none_is_named(device: Any, child: FakeChild, tmp_path: Path) -> None:

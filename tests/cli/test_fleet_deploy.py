@@ -224,7 +224,7 @@ def test_watching_and_the_report_show_how_far_a_build_is(
             return
         model = ModelReport(**slots, deployment=deployed, progress=share, progress_note="building int8")
         message = Reported(fleet="fleet", device="board-1", session=1, desired_sequence=1, time_s=NOW_S, models={"tiny": model})
-        Recorder(database).reported(message, NOW_S)
+        Recorder(database).record(message, NOW_S)
 
     slots = {"active": None, "previous": None, "trial": None}
     say(deployed, "board-1", "OPTIMIZING")

@@ -8,15 +8,15 @@ from edgewright.core.errors import Rejected
 
 
 def test_the_named_recipes_are_those_of_the_design():
-    assert recipe_names() == ("balanced", "fast", "int8", "none", "small")
+    assert recipe_names() == ("balanced", "distilled", "fast", "int8", "none", "small")
 
 
-@pytest.mark.parametrize("name", ["balanced", "fast", "int8", "none", "small"])
+@pytest.mark.parametrize("name", ["balanced", "distilled", "fast", "int8", "none", "small"])
 def test_every_named_recipe_can_be_read(name):
     recipe = named_recipe(name)
 
     assert recipe.name == name
-    assert recipe.quantizes == (name in {"balanced", "fast", "int8"})
+    assert recipe.quantizes == (name in {"balanced", "distilled", "fast", "int8"})
     assert bool(recipe.steps) == (name in {"balanced", "fast", "small"})
 
 
@@ -39,6 +39,9 @@ WRONG = {
         "Put prune_channels before share_weights",
     ),
     "too many passes": (FOLD * 17, "recipe-bad-value", ""),
+    "a student for no time": ("[distill]\nminutes = 0", "recipe-bad-value", ""),
+    "a student that is no table": ("distill = 3", "recipe-bad-value", ""),
+    "an unknown key of a student": ("[distill]\nminute = 3", "recipe-unknown-key", "minutes"),
     "no tables": ("passes = 3", "recipe-bad-value", ""),
     "no TOML": ("[[passes", "recipe-unreadable", ""),
 }

@@ -339,6 +339,7 @@ def test_a_late_joiner_gets_the_goal_after_the_rollout_has_succeeded(fleet):
 def test_a_joiner_does_not_get_what_a_later_rollout_has_replaced(fleet):
     fleet.start("d-0")
     fleet.finish("d-0")
+    fleet.now_s += 1
     identity = fleet.start("d-1")
     fleet.rollouts.cancel(identity, "user:x", fleet.now_s)
     fleet.settle()

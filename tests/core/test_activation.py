@@ -4,7 +4,7 @@ import calendar
 import datetime as dt
 
 import pytest
-from edgewright.core.activation import AT_ONCE, Activation, is_open, parse_activation
+from edgewright.core.activation import AT_ONCE, Activation, may_activate, parse_activation
 from edgewright.core.errors import Rejected
 
 TUESDAY = calendar.timegm((2026, 11, 24, 0, 0, 0))
@@ -31,28 +31,28 @@ def at(text: str) -> float:
     ],
 )
 def test_a_window_is_open_from_its_first_minute_until_its_last(window, moment, expected):
-    assert is_open(parse_activation(window), at(moment), 0.0) is expected
+    assert may_activate(parse_activation(window), at(moment), 0.0) is expected
 
 
 def test_a_window_over_midnight_belongs_to_the_day_it_begins_on():
     policy = Activation(kind="window", from_min=22 * 60, to_min=4 * 60, days=(1,))
     assert dt.datetime.fromtimestamp(TUESDAY, dt.timezone.utc).weekday() == 1
 
-    assert is_open(policy, at("23:00"), 0.0)
-    assert is_open(policy, at("27:00"), 0.0)  # Wednesday, three in the morning
-    assert not is_open(policy, at("03:00"), 0.0)
-    assert not is_open(policy, at("47:00"), 0.0)
+    assert may_activate(policy, at("23:00"), 0.0)
+    assert may_activate(policy, at("27:00"), 0.0)  # Wednesday, three in the morning
+    assert not may_activate(policy, at("03:00"), 0.0)
+    assert not may_activate(policy, at("47:00"), 0.0)
 
 
 def test_idle_is_open_after_its_time():
     policy = Activation(kind="idle", idle_s=60.0)
 
-    assert not is_open(policy, at("12:00"), 59.9)
-    assert is_open(policy, at("12:00"), 60.0)
+    assert not may_activate(policy, at("12:00"), 59.9)
+    assert may_activate(policy, at("12:00"), 60.0)
 
 
 def test_at_once_is_always_open():
-    assert is_open(AT_ONCE, at("12:00"), 0.0)
+    assert may_activate(AT_ONCE, at("12:00"), 0.0)
     assert parse_activation("at-once") == AT_ONCE
 
 

@@ -21,6 +21,7 @@ from edgewright.agent.journal import JournalFile, count_start
 from edgewright.agent.lanes import Job
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.outbox import Outbox
+from edgewright.agent.shortcuts import Way, rebuild_request
 from edgewright.agent.steps import BuildOutcome
 from edgewright.agent.store import Store
 from edgewright.core.artifact import Artifact, Blob, describe_bytes, walk_blobs
@@ -31,6 +32,7 @@ from edgewright.core.wire.frames import CHUNK_BYTES, encode_chunk, encode_unknow
 from edgewright.core.wire.messages import Desired, Event, Measurement, Order, decode
 from edgewright.engines.manifest import Manifest, list_files, write_manifest
 from edgewright.engines.provenance import device_signer
+from edgewright.pipeline.tasks import rebuild
 
 MODEL = "surface"
 RUNTIME = "onnxruntime 1.23.0"
@@ -183,6 +185,10 @@ class FakeSteps:
         )
         measurement = Measurement(chosen=candidate, baseline=None, verdict=Verdict(accepted=self.verdict == "accepted"))
         return BuildOutcome(measurement, folder if self.verdict == "accepted" else None, files["engine.onnx"].digest, ("a note",))
+
+    def rebuild(self, ways: tuple[Way, ...], cancel: threading.Event) -> None:
+        self._step("rebuild", *(way.target.digest for way in ways))
+        rebuild.run(msgspec.json.encode(rebuild_request(ways, self._store())), lambda _share, _note: None)
 
     def probe(self, folder: Path, cancel: threading.Event) -> None:
         assert folder.is_dir(), "an engine that is probed is in its place"

@@ -316,6 +316,12 @@ def _build(trt: Any, settings: Settings, release: str, logger: Any, network: Any
     if settings.failure is not None:
         _say(logger, severity.ERROR, settings.failure)
         return None
+    names = API[release]["enums"]["NetworkDefinitionCreationFlag"]
+    is_typed = "STRONGLY_TYPED" in names and bool(network._flags >> names.index("STRONGLY_TYPED") & 1)
+    if is_typed and (precisions := config._set & {"FP16", "INT8", "BF16", "FP8", "INT4"}):
+        words = f"Error Code 3: API Usage Error (precision flags {sorted(precisions)} cannot be set when the network is strongly typed)"
+        _say(logger, severity.ERROR, f"IBuilder::buildSerializedNetwork: {words}")
+        return None
     free = [tensor for tensor in network._inputs if -1 in tensor.shape]
     if free and not config._profiles:
         words = "Error Code 4: API Usage Error (Network has dynamic or shape inputs, but no optimization profile has been defined.)"
@@ -341,7 +347,7 @@ def _build(trt: Any, settings: Settings, release: str, logger: Any, network: Any
         config._timing._entries.update(node.op_type.encode() for node in model.graph.node)
     meta = {
         "version": API[release]["version"], "gpu": settings.gpu, "flags": sorted(config._set), "pools": config._pools, "profiles": config._profiles,
-        "batches": batches, "table": table, "creation": network._flags,
+        "batches": batches, "table": table, "creation": network._flags, "typed": is_typed,
         "compatibility": getattr(getattr(config, "hardware_compatibility_level", None), "name", "NONE"),
     }  # fmt: skip
     settings.builds.append((config, meta))

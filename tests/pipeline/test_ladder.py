@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import edgewright
+import numpy as np
 import onnx
 import pytest
 from edgewright.core.budget import Budget
@@ -17,8 +19,8 @@ from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
 
 ALL = frozenset({"model", "onnxruntime-qdq", "tensorrt-qdq", "tensorrt-fp16", "tensorrt-mixed", "calibration-cache"})
-FLAGGED = Capabilities("10.3", "Orin", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False)
-TYPED = Capabilities("11.4", "Thor", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False, is_strongly_typed=True)
+FLAGGED = Capabilities("10.3", "Orin", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False, takes_types=True)
+TYPED = Capabilities("11.4", "Thor", ("fp32", "fp16", "int8", "mixed"), "tensorrt", is_plan_portable=False, is_strongly_typed=True, takes_types=True)
 CPU = Capabilities("1", "cpu", ("fp32", "int8"), "onnxruntime-x86_64")
 
 
@@ -32,10 +34,14 @@ def test_onnxruntime_has_two_rungs():
 
 
 def test_precision_flags_build_from_q_dq_and_the_original():
-    assert names("tensorrt", FLAGGED) == [
+    assert names("tensorrt", FLAGGED, ALL - {"tensorrt-mixed"}) == [
         ("fp32", "model"), ("onnxruntime-fp32", "model"), ("fp16", "model"), ("mixed", "tensorrt-qdq"), ("int8", "tensorrt-qdq"),
         ("onnxruntime-int8", "onnxruntime-qdq"),
     ]  # fmt: skip
+
+
+def test_where_a_model_may_say_its_types_the_mixed_one_does():
+    assert ("mixed", "tensorrt-mixed") in names("tensorrt", FLAGGED)
 
 
 def test_without_q_dq_the_calibration_cache_serves():
@@ -86,8 +92,15 @@ def half_and_quantised(plan):
 def climb(tiny_classifier, tiny_samples, tmp_path):
     def run(out="out", **changes):
         out = tmp_path / out
-        out.mkdir()
-        fields = {"model": str(tiny_classifier), "calibration": str(tiny_samples), "evaluation": None, "out": str(out), "bench_seconds": 0.05}
+        out.mkdir(parents=True)
+        fields = {
+            "model": str(tiny_classifier),
+            "calibration": str(tiny_samples),
+            "evaluation": None,
+            "out": str(out),
+            "recipe": "int8",
+            "bench_seconds": 0.05,
+        }
         return optimize(OptimizeRequest(**{**fields, **changes}), progress=lambda *_: None, cancel=lambda: False)
 
     return run
@@ -95,7 +108,7 @@ def climb(tiny_classifier, tiny_samples, tmp_path):
 
 @pytest.mark.parametrize("release", ["8.6", "10.3", "10.16"])
 def test_on_a_device_with_precision_flags_every_rung_is_measured(jetson, climb, release):
-    jetson(release)
+    told = jetson(release)
 
     result = climb()
 
@@ -107,6 +120,11 @@ def test_on_a_device_with_precision_flags_every_rung_is_measured(jetson, climb, 
     for candidate in result.candidates:
         assert candidate.latency_ms.samples >= 100
         assert candidate.fidelity is not None
+    if release != "8.6":
+        types = {candidate.name: half_and_quantised(Path(candidate.path)) for candidate in result.candidates if candidate.name in TYPES}
+        assert types == {**TYPES, "fp16": (False, False)}
+    assert {meta["typed"] for _, meta in told.builds if meta["flags"]} <= {False}
+    assert any(meta["typed"] for _, meta in told.builds) is (release != "8.6")
     # Every engine that is not chosen has its reason, every one that is its ratio.
     assert len(result.notes) >= len(result.candidates) - 1
 
@@ -159,6 +177,55 @@ def test_an_accelerator_that_refuses_everything_leaves_onnxruntime(jetson, climb
     assert [candidate.name for candidate in result.candidates] == ["onnxruntime-fp32", "onnxruntime-int8"]
     assert result.baseline.name == "onnxruntime-fp32"
     assert any(note.startswith("fp32 could not be built") and "Could not find any implementation" in note for note in result.notes)
+
+
+@pytest.fixture
+def deployed(climb, tmp_path):
+    """``deployed("fp16", **changes)`` makes that engine the current one of the model ``m``, in the state folder that is handed back."""
+
+    def run(name, **changes):
+        state = tmp_path / "state"
+        climb("state/models/m/slots", identity=str(state), **changes)
+        (state / "models" / "m" / "current").symlink_to(Path("slots") / name)
+        return state
+
+    return run
+
+
+@pytest.mark.parametrize(("old", "new"), [("8.6", "10.3"), ("10.3", "10.13"), ("10.16", "11.4")])
+def test_an_application_restarts_after_an_update_of_jetpack_on_a_plan_for_later_releases(jetson, deployed, models, old, new):
+    jetson(old)
+    state = deployed("fp16", compatibility="version")
+    with edgewright.open("m", state) as model:
+        before = model.infer({"input": models.samples(1)})
+
+    jetson(new)
+
+    with edgewright.open("m", state) as model:
+        after = model.infer({"input": models.samples(1)})
+        assert (model.manifest.backend, model.manifest.precision) == ("tensorrt", "fp16")
+    np.testing.assert_array_equal(before["logits"], after["logits"])
+
+
+def test_without_it_the_plan_is_refused_by_name(jetson, deployed):
+    jetson("10.3")
+    state = deployed("fp16")
+
+    jetson("10.13")
+
+    with pytest.raises(Unfit) as caught:
+        edgewright.open("m", state)
+    assert caught.value.code == "engine-foreign"
+
+
+def test_an_onnx_file_needs_no_compatibility(jetson, deployed, models):
+    jetson("10.3")
+    state = deployed("onnxruntime-fp32", compatibility="version")
+
+    jetson("10.13")
+
+    with edgewright.open("m", state) as model:
+        assert model.infer({"input": models.samples(1)})["logits"].shape == (1, 4)
 
 
 def test_a_named_backend_does_not_fall_back(jetson, climb):

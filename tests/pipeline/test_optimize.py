@@ -19,7 +19,14 @@ def run(tiny_classifier, tiny_samples, tmp_path):
 
     def start(*, cancel=lambda: False, progress=lambda _share, _note: None, **changes):
         out.mkdir(exist_ok=True)
-        fields = {"model": str(tiny_classifier), "calibration": str(tiny_samples), "evaluation": None, "out": str(out), "bench_seconds": 0.05}
+        fields = {
+            "model": str(tiny_classifier),
+            "calibration": str(tiny_samples),
+            "evaluation": None,
+            "out": str(out),
+            "recipe": "int8",
+            "bench_seconds": 0.05,
+        }
         return optimize(OptimizeRequest(**{**fields, **changes}), progress=progress, cancel=cancel)
 
     return start

@@ -100,6 +100,7 @@ def test_a_detector_goes_through_the_whole_pipeline(shared_data, tmp_path):
             evaluation=None,
             out=str(tmp_path / "out"),
             bench_seconds=0.1,
+            recipe="int8",
         ),
         progress=lambda _share, _note: None,
         cancel=lambda: False,

@@ -7,11 +7,14 @@ import shlex
 from pathlib import Path
 
 import pytest
+from edgewright.agent import helper
 from edgewright.agent.config import LimitsSection, PathsSection
 from edgewright.cli.main import program
+from edgewright.pipeline import serve
+from edgewright.pipeline.remote import WORKER_VARIABLE
 from edgewright.profiling.mode_journal import DEFAULT_JOURNAL
 
-UNITS = ("edgewright-agent.service", "edgewright-failed@.service")
+UNITS = ("edgewright-agent.service", "edgewright-failed@.service", "edgewright-revert.service")
 
 
 @pytest.fixture
@@ -76,12 +79,49 @@ def test_applications_of_other_users_may_read_the_models(folder: Path) -> None:
 
 
 def test_the_worker_keeps_its_devices_and_the_agent_its_network(folder: Path) -> None:
-    unit = service(folder / "edgewright-agent.service")
+    agent, worker = service(folder / "edgewright-agent.service"), service(folder / "edgewright-worker@.service")
 
     # Each of them puts the unit on a list of allowed devices that has no accelerator; ProtectClock= does before systemd 253.
-    assert unit.keys() & {"PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock"} == set()
-    assert set(unit["RestrictAddressFamilies"].split()) >= {"AF_UNIX", "AF_INET", "AF_INET6"}
-    assert unit["SupplementaryGroups"].split() == ["video", "render"]
+    assert worker.keys() & {"PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock"} == set()
+    assert worker["SupplementaryGroups"].split() == ["video", "render"]
+    assert worker["PrivateNetwork"] == "yes"
+    assert agent["PrivateDevices"] == "yes"
+    assert set(agent["RestrictAddressFamilies"].split()) >= {"AF_UNIX", "AF_INET", "AF_INET6"}
+
+
+def test_the_agent_asks_the_worker_where_it_listens(folder: Path) -> None:
+    environment = dict(entry.split("=", 1) for entry in service(folder / "edgewright-agent.service")["Environment"].split())
+    listening = dict(read_unit(folder / "edgewright-worker.socket")["Socket"])
+    worker = service(folder / "edgewright-worker@.service")
+
+    assert environment[WORKER_VARIABLE] == listening["ListenStream"]
+    assert (listening["Accept"], listening["SocketUser"], listening["SocketMode"]) == ("yes", "edgewright", "0600")
+    assert worker["ExecStart"].split()[-1] == serve.__name__
+    assert worker["StandardInput"] == "socket"
+    assert {"MemoryMax", "CPUWeight"} <= dict(read_unit(folder / worker["Slice"])["Slice"]).keys()
+
+
+def test_the_helper_listens_to_the_agent_alone_and_runs_as_root(folder: Path) -> None:
+    listening = dict(read_unit(folder / "edgewright-helper.socket")["Socket"])
+    unit = service(folder / "edgewright-helper@.service")
+
+    assert listening["ListenStream"] == str(helper.SOCKET)
+    assert (listening["SocketUser"], listening["SocketMode"]) == ("edgewright", "0600")
+    assert "User" not in unit
+    assert unit["ExecStart"].split()[-1] == helper.__name__
+
+
+def test_the_watchdog_and_readiness_are_systemd_s(folder: Path) -> None:
+    unit = service(folder / "edgewright-agent.service")
+
+    assert (unit["Type"], int(unit["WatchdogSec"]) > 0, unit["Restart"]) == ("notify", True, "always")
+
+
+def test_a_boot_is_counted_before_the_agent_starts(folder: Path) -> None:
+    unit = read_unit(folder / "edgewright-revert.service")
+
+    assert dict(unit["Unit"])["Before"] == "edgewright-agent.service"
+    assert dict(unit["Service"])["ExecStart"].endswith("--boot")
 
 
 def test_a_failed_application_can_write_the_slots_and_nothing_else(folder: Path) -> None:
@@ -105,8 +145,14 @@ def test_a_unit_runs_as_the_user_that_is_made(folder: Path, unit: str) -> None:
 def test_secrets_are_closed_to_others(folder: Path) -> None:
     lines = [shlex.split(line) for line in (folder / "edgewright.tmpfiles.conf").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
 
-    assert [entry[1] for entry in lines] == ["/etc/edgewright", "/etc/edgewright/agent.toml", "/etc/edgewright/password"]
-    assert all(entry[2].endswith("0") for entry in lines)
+    assert [entry[1] for entry in lines] == [
+        "/etc/edgewright",
+        "/etc/edgewright/agent.toml",
+        "/etc/edgewright/password",
+        "/etc/edgewright/helper.toml",
+    ]
+    assert all(entry[2].endswith("0") for entry in lines[:-1])
+    assert lines[-1][2:5] == ["0644", "root", "root"], "commands, which are no secret, and which root alone may change"
 
 
 def test_the_power_mode_comes_back_before_the_agent_measures(folder: Path) -> None:

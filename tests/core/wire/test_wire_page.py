@@ -9,7 +9,7 @@ import pytest
 from edgewright.controller.access import CONTROLLER_USER, mosquitto_acl
 from edgewright.controller.chunks import MAX_CHUNKS_PER_GET, MAX_GET_BYTES, STALE_S
 from edgewright.controller.orders import COMMAND_LIFE_S, DESIRED_LIFE_S
-from edgewright.core import trust
+from edgewright.core import anchor, approval, trust
 from edgewright.core.wire import link
 from edgewright.core.wire.frames import CHUNK_BYTES, HEADER, MAX_PAYLOAD_BYTES
 from edgewright.core.wire.topics import CHANNELS, RETAINED, TO_DEVICE, client_id, qos_of, topic
@@ -54,10 +54,10 @@ def test_the_signed_bytes_are_right(page: str) -> None:
 
 def test_every_code_that_it_names_is_one_of_the_program(page: str) -> None:
     codes = set(re.findall(r"\(`([a-z]+(?:-[a-z]+)+)`\)", page))
-    source = "".join(Path(module.__file__ or "").read_text(encoding="utf-8") for module in (trust, link))
+    source = "".join(Path(module.__file__ or "").read_text(encoding="utf-8") for module in (trust, anchor, approval, link))
     source += Path(trust.__file__ or "").with_name("wire").joinpath("messages.py").read_text(encoding="utf-8")
 
-    assert len(codes) == 6
+    assert len(codes) == 8
     assert {code for code in codes if f'"{code}"' not in source} == set()
 
 

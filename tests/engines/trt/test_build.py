@@ -71,7 +71,59 @@ def test_precision_is_a_matter_of_flags_before_11(build, release, precision, fla
     told = build(release, precision=precision, calibration_cache=tmp_path / "ranges.cache")
 
     assert told["flags"] == flags
-    assert told["creation"] == 1
+    assert (told["creation"], told["typed"]) == (1, False)
+
+
+HALF, FLOAT = 10, 1
+
+
+def typed_model(models, path, *, dtype, quantized):
+    """y = x, through a pair of Q/DQ nodes when it is `quantized`."""
+    if not quantized:
+        return models.save(models.model([models.node("Relu", ["x"], ["y"])], {"x": ["N", 3]}, {"y": ["N", 3]}, dtype=dtype), path)
+    nodes = [models.node("QuantizeLinear", ["x", "s", "z"], ["q"]), models.node("DequantizeLinear", ["q", "s", "z"], ["y"])]
+    weights = {"s": (np.float16 if dtype == HALF else np.float32)(0.1), "z": np.int8(0)}
+    return models.save(models.model(nodes, {"x": ["N", 3]}, {"y": ["N", 3]}, weights, dtype=dtype), path)
+
+
+TYPED_ON_10 = [
+    # precision, the model's float type, Q/DQ → strongly typed, flags
+    ("fp16", HALF, False, True, []),
+    ("fp16", FLOAT, False, False, ["FP16"]),
+    ("int8", FLOAT, True, True, []),
+    ("mixed", HALF, True, True, []),
+    ("mixed", FLOAT, True, False, ["FP16", "INT8"]),
+    ("fp32", FLOAT, False, False, []),
+]
+
+
+@pytest.mark.parametrize(("precision", "dtype", "quantized", "is_typed", "flags"), TYPED_ON_10)
+@pytest.mark.parametrize("release", [release for release in FLAGGED if release != "8.6"])
+def test_a_model_that_says_its_types_is_strongly_typed_on_10(build, release, models, tmp_path, precision, dtype, quantized, is_typed, flags):
+    model = typed_model(models, tmp_path / "typed.onnx", dtype=dtype, quantized=quantized)
+
+    told = build(release, model=model, precision=precision)
+
+    assert (told["typed"], told["flags"]) == (is_typed, flags)
+
+
+@pytest.mark.parametrize(("precision", "flags"), [("fp16", ["FP16"]), ("int8", ["INT8"]), ("mixed", ["FP16", "INT8"])])
+def test_8_6_has_flags_alone(build, models, tmp_path, precision, flags):
+    model = typed_model(models, tmp_path / "typed.onnx", dtype=HALF, quantized=precision != "fp16")
+
+    told = build("8.6", model=model, precision=precision)
+
+    assert (told["typed"], told["flags"]) == (False, flags)
+
+
+@pytest.mark.parametrize(("precision", "flag"), [("fp16", "FP16"), ("int8", "INT8")])
+def test_a_dla_takes_its_precision_from_flags_while_there_are_any(build, settings, models, tmp_path, precision, flag):
+    settings.dla_cores = 1
+    model = typed_model(models, tmp_path / "typed.onnx", dtype=HALF, quantized=precision == "int8")
+
+    told = build("10.3", model=model, precision=precision, dla_core=0)
+
+    assert (told["typed"], told["flags"]) == (False, sorted([flag, "GPU_FALLBACK"]))
 
 
 @pytest.mark.parametrize("release", [release for release in RELEASES if release not in FLAGGED])
@@ -136,7 +188,7 @@ def test_a_model_with_q_dq_is_not_calibrated_again(build, release, models, tmp_p
     told = build(release, model=models.save(proto, tmp_path / "qdq.onnx"), precision="int8", calibration_cache=tmp_path / "ranges.cache")
 
     assert told["table"] is None
-    assert told["flags"] == ["INT8"]
+    assert told["flags"] == (["INT8"] if release == "8.6" else [])
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"TRT-8601-Other\nx: 0\n", b"TRT-8601-EntropyCalibration2\n"])

@@ -133,7 +133,7 @@ def test_the_parser_itself_refuses_half_a_file(rtx, tiny_classifier, tmp_path):
     (tmp_path / "half.onnx").write_bytes(content[: len(content) // 2])
 
     with pytest.raises(Rejected) as caught:
-        parse_model(rtx, tmp_path / "half.onnx", make_logger(rtx.trt))
+        parse_model(rtx, tmp_path / "half.onnx", make_logger(rtx.trt), is_typed=True)
 
     assert caught.value.code == "model-unreadable"
 
@@ -223,10 +223,10 @@ def test_garbage_with_an_old_builder_does_not_lock_the_real_one(rtx, tiny_classi
 
     try:
         gc.set_threshold(1_000_000)
-        cycle = {"network": parse_model(rtx, tiny_classifier, make_logger(rtx.trt))}
+        cycle = {"network": parse_model(rtx, tiny_classifier, make_logger(rtx.trt), is_typed=True)}
         cycle["self"] = cycle
         del cycle
-        parse_model(rtx, tiny_classifier, make_logger(rtx.trt, collect_where_allowed))
+        parse_model(rtx, tiny_classifier, make_logger(rtx.trt, collect_where_allowed), is_typed=True)
     finally:
         gc.set_threshold(*threshold)
 

@@ -1,0 +1,1 @@
+"""Faults on purpose: what the reliability benchmark, and the tests, do to an agent."""

@@ -1,0 +1,164 @@
+"""The recipe ``auto``: INT8 as this runtime likes it best, then the search; what all of it came to, for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from ..compression.search.front import svg_of, with_front
+from ..compression.search.prices import Goal
+from ..compression.search.solve import unavailable
+from ..core.dataset import Dataset
+from ..core.errors import EdgewrightError
+from ..core.files import write_atomic
+from ..core.measurement import Candidate, Fidelity
+from ..core.search import Point, SearchReport, share_within
+from .allowance import Allowance, allowance_of
+from .build import Built, build_engine, build_options
+from .judging import Judge
+from .ladder import FALLBACK
+from .measure import first_feeds, measure_timing
+from .rewriting import write_rewritten
+from .run import Run
+from .searching import QUICK, Effort, Planned, Search
+from .sources import Sources
+from .subject import batch_for
+
+PLOT_NAME = "front.svg"
+_RACE_S = 1.0
+# What ends the whole run, whatever the search had in hand.
+_FATAL = frozenset({"cancelled", "identity-unusable", "disk-full", "disk-read-only"})
+Progress = Callable[[float, str], None]
+
+
+def build_rewritten(run: Run, backend: str, sources: Sources, work: Path) -> list[Built]:
+    """The INT8 engine after the exact rewrites that gain here; nothing when none does or another runtime would run it."""
+    calibration = sources.calibration
+    if backend != FALLBACK or calibration is None:
+        return []
+    target = work / "rewritten.onnx"
+    notes = write_rewritten(calibration.onnxruntime, target, threads=run.request.threads, cancel=run.cancel)
+    run.notes += [f"int8-tuned: {note}" for note in notes]
+    if not notes:
+        return []
+    options = build_options(run.subject, precision="int8", threads=run.request.threads, batch=run.request.batch)
+    table, silent = calibration.table, lambda _share, _note: None
+    return [build_engine("int8-tuned", backend, target, run.subject, run.out, options, run.workshop, table=table, progress=silent)]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search left: engines of plans, and what is to be said of them when all engines have been measured together."""
+
+    planned: tuple[Planned, ...]
+    report: SearchReport | None
+    allowance: Allowance
+    start: str
+
+    @property
+    def built(self) -> list[Built]:
+        return [entry.built for entry in self.planned]
+
+    @property
+    def refused(self) -> frozenset[str]:
+        """Engines that lose more than is allowed: they are shown, and never chosen."""
+        return frozenset(entry.built.name for entry in self.planned if entry.use > 1)
+
+    def finished(self, candidates: Sequence[Candidate], out: Path) -> SearchReport | None:
+        """The report with every engine as a point; the plot is written into `out`."""
+        if self.report is None:
+            return None
+        start_ms = next(_middle_ms(candidate) for candidate in candidates if candidate.name == self.start)
+        planned = {entry.built.name: entry for entry in self.planned}
+        points = with_front([_point(candidate, planned.get(candidate.name), start_ms, self.allowance) for candidate in candidates])
+        if not self.planned:
+            return replace(self.report, points=points)
+        words = "share of decisions that changed" if points[0].agreement is not None else "noise, as a share of the output"
+        write_atomic(out / PLOT_NAME, svg_of(points, "Latency and fidelity of every engine that was built", words).encode())
+        return replace(self.report, points=points, predicted_within=share_within(points), plot=str(out / PLOT_NAME))
+
+
+def search_for_best(run: Run, built: Sequence[Built], data: Dataset, judge: Judge, progress: Progress) -> Found:
+    """Search, beginning with the fastest engine of `built`; without what a search needs, nothing and a note."""
+    request = run.request
+    fidelities = judge.fidelities(built, progress=lambda _share, _note: None, cancel=run.cancel)
+    is_labelled = any(fidelity.top1 is not None for fidelity in fidelities.values())
+    allowance = allowance_of(request.budget, is_labelled=is_labelled, is_classifier=run.subject.classified is not None)
+    start = _fastest(run, built, data)
+    nothing = Found((), None, allowance, start.name)
+    effort = QUICK if request.quick else Effort(_seconds(run))
+    reason = unavailable() if effort.seconds > 0 else "no seconds were given to it"
+    if reason is not None:
+        run.notes.append(f"there was no search for a better network: {reason}")
+        return nothing
+    run.notes.append(_words(allowance))
+    search = Search(run, start.engine.backend, start, allowance.use(fidelities[start.name]), data, judge, allowance, effort, progress, _goal(run))
+    try:
+        report = search.go()
+    except EdgewrightError as error:
+        if error.code in _FATAL:
+            raise
+        run.notes.append(f"the search ended early: {error.reason.line()}")
+        report = SearchReport(plans=0, measured=0, known=0, seconds=0, is_complete=False)
+    return Found(tuple(search.planned), report, allowance, start.name)
+
+
+def _seconds(run: Run) -> float:
+    """What the search may take: the request's seconds, and no more than what the budget leaves for building."""
+    most = run.request.budget.max_build_s
+    return run.request.search_s if most is None else min(run.request.search_s, max(0.0, 0.7 * most - 10))
+
+
+def _goal(run: Run) -> Goal:
+    budget = run.request.budget
+    return "energy" if budget.max_energy_mj is not None and budget.max_latency_p99_ms is None else "latency"
+
+
+def _fastest(run: Run, built: Sequence[Built], data: Dataset) -> Built:
+    batch = batch_for(run.subject.inputs, run.request.batch)
+    feeds = first_feeds(data, batch)
+    under_test = {entry.name: entry.under_test for entry in built}
+    timed = measure_timing(
+        under_test, dict.fromkeys(under_test, feeds), seconds=min(_RACE_S, run.request.bench_seconds), batch=batch, cancel=run.cancel
+    )
+    return min(built, key=lambda entry: timed[entry.name].latency_ms.p50 or timed[entry.name].latency_ms.mean)
+
+
+def _words(allowance: Allowance) -> str:
+    if allowance.top1_drop is not None:
+        return f"the search keeps within {100 * allowance.top1_drop:g} points of top-1 and {100 * (allowance.agreement or 0):g} % agreement"
+    if allowance.agreement is not None:
+        return f"there are no labels: the search keeps at least {100 * allowance.agreement:g} % agreement with the original"
+    return f"the search keeps at least {allowance.sqnr_db:g} dB"
+
+
+def _point(candidate: Candidate, planned: Planned | None, start_ms: float, allowance: Allowance) -> Point:
+    fidelity: Fidelity | None = candidate.fidelity
+    latency = candidate.latency_ms
+    low, high = (0.0, 0.0) if latency is None or latency.p50_ci95 is None else latency.p50_ci95
+    use = None if fidelity is None else allowance.use(fidelity)
+    is_known = fidelity is not None and fidelity.top1 is not None and fidelity.top1_fp32 is not None
+    return Point(
+        name=candidate.name,
+        latency_ms=_middle_ms(candidate),
+        spread_ms=(high - low) / 2,
+        size_bytes=candidate.size_bytes,
+        predicted_ms=None if planned is None else planned.predicted_share * start_ms,
+        damage=None if planned is None else planned.damage,
+        predicted_damage=None if planned is None else planned.predicted_damage,
+        top1_drop=(fidelity.top1_fp32 or 0) - (fidelity.top1 or 0) if fidelity is not None and is_known else None,
+        agreement=None if fidelity is None else fidelity.agreement,
+        sqnr_db=None if fidelity is None else fidelity.sqnr_db,
+        energy_mj=None if candidate.energy_mj is None else candidate.energy_mj.mean,
+        loss=use,
+        is_allowed=use is None or use <= 1,
+    )
+
+
+def _middle_ms(candidate: Candidate) -> float:
+    latency = candidate.latency_ms
+    assert latency is not None
+    return latency.p50 if latency.p50 is not None else latency.mean
