@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     "--compatibility", type=click.Choice(["none", "version", "hardware"]), default="none", show_default=True, help="Where else plans may run."
 )
 @click.option(
-    "--search-seconds", type=click.FloatRange(0, 86400), default=60.0, show_default=True, help="What the search of auto may take; 0 = no search."
+    "--search-seconds", type=click.FloatRange(0, 86400), default=0.0, show_default=True, help="What the search of auto may take; 0 = no search."
 )
 @click.option("--quick", is_flag=True, help="Less than a minute in all: fewer samples, no repair of INT8, one planned network.")
 @cache_option

@@ -46,7 +46,7 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     batch: int = 1
     bench_seconds: float = 2.0
     compatibility: Compatibility = "none"
-    search_s: float = 60.0
+    search_s: float = 0.0
     quick: bool = False
     model_name: str = ""
     deployment: str = ""
