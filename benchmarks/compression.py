@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
+import os
 import sys
 import tempfile
 import time
@@ -40,6 +40,7 @@ from edgewright.core.errors import Rejected
 from edgewright.engines.model import input_specs
 from edgewright.pipeline.compress import race
 from naive_compression import naive_factorized, naive_pruned
+from procfs import peak_rss_mb
 from resnet50 import resnet50
 
 RATIOS = {"squeezenet1.1": 8.0, "mobilenet_v2": 6.5, "cifar10_resnet20": 11.2}
@@ -210,7 +211,7 @@ def large(samples: int = 32) -> list[Row]:
         (folder / "int8").mkdir()
         calibrate(smaller, dataset, folder / "int8", CalibrationOptions(), progress=lambda *_: None, cancel=lambda: False)
     seconds = time.monotonic() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_rss_mb(os.getpid())
     outcomes = ", ".join(f"{report.name} {report.outcome} in {report.seconds:.0f} s" for report in made.passes)
     macs = Network(made.model).macs / made.original.macs
     return [Row("resnet50 (random)", "prune, factorise, repair, INT8", macs, seconds=seconds, note=f"peak {peak:.0f} MB; {outcomes}")]

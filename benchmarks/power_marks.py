@@ -6,8 +6,8 @@ They drive the product's own sampler, estimator, survey and self-test; the senso
 from __future__ import annotations
 
 import importlib.util
+import os
 import random
-import resource
 import statistics
 import sys
 import tempfile
@@ -28,6 +28,7 @@ from edgewright.profiling.sensor import Rail
 from edgewright.profiling.sensors.ina3221 import ina3221_traits
 from edgewright.profiling.survey import open_rails, survey_power
 from edgewright.profiling.uncertainty import RailShare, block_count, mean_power
+from procfs import peak_rss_mb
 
 FAKES = Path(__file__).resolve().parents[1] / "tests" / "fakes"
 FILTER_S = 0.430 / 512 / -np.log1p(-1 / 512)
@@ -232,7 +233,7 @@ def day(hours: float) -> Iterator[Mark]:
     grown = tracemalloc.get_traced_memory()[0] - (full or 0)
     tracemalloc.stop()
     taken = sampler.recording.dropped + len(sampler.recording)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    peak_mb = peak_rss_mb(os.getpid())
     yield Mark(
         name=f"growth over {hours:g} simulated hours",
         value=grown / 1e3,

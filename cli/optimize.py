@@ -32,6 +32,7 @@ from .output import (
 if TYPE_CHECKING:
     from ..core.search import SearchReport
     from ..engines.fingerprint import Compatibility
+    from ..pipeline.request import OptimizeResult
 
 
 @click.command()
@@ -119,20 +120,25 @@ def optimize(
     if as_json:
         print_json(result)
     else:
-        print_table(CANDIDATE_COLUMNS, candidate_rows(result.candidates, result.chosen if result.verdict == "accepted" else None))
-        if result.search is not None:
-            _print_search(result.search)
-        for note in result.notes:
-            click.echo(f"  {note}")
-        if result.baseline.energy_reason:
-            click.echo(f"  energy: {result.baseline.energy_reason}")
-        if result.verdict == "accepted" and result.chosen is not None:
-            click.echo(f"accepted: {result.chosen.name}, {result.chosen.path}")
+        _print_result(result)
     if result.verdict == "rejected":
         for reason in result.reasons:
             click.echo(f"edgewright: rejected: {reason.line()} [{reason.code}]", err=True)
         return 1
     return 0
+
+
+def _print_result(result: OptimizeResult) -> None:
+    """Every candidate, the search if there was one, and what there is to say about them."""
+    print_table(CANDIDATE_COLUMNS, candidate_rows(result.candidates, result.chosen if result.verdict == "accepted" else None))
+    if result.search is not None:
+        _print_search(result.search)
+    for note in result.notes:
+        click.echo(f"  {note}")
+    if result.baseline.energy_reason:
+        click.echo(f"  energy: {result.baseline.energy_reason}")
+    if result.verdict == "accepted" and result.chosen is not None:
+        click.echo(f"accepted: {result.chosen.name}, {result.chosen.path}")
 
 
 def _print_search(search: SearchReport) -> None:

@@ -64,7 +64,7 @@ def failing(monkeypatch):
     ("error", "code"),
     [
         (Unfit("disk-full", "the disk is full", "Free some"), "disk-full"),
-        (PermissionError(13, "Permission denied", "/root/x"), "os-error"),
+        (PermissionError(13, "Permission denied", "/etc/x"), "os-error"),
         (MemoryError(), "out-of-memory"),
         (ZeroDivisionError("division\nby zero"), "internal-error"),
     ],
