@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import signal
@@ -25,6 +26,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Slow, shared machines: a limit on time per example says nothing about the code. Fixed examples: a run repeats on every machine.
 settings.register_profile("edgewright", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("edgewright")
+
+
+@pytest.fixture(autouse=True)
+def _the_same_numbers_in_every_order(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module's ``RANDOM`` begins anew with every test: else what a test draws hangs on which tests ran before it."""
+    generator = getattr(request.module, "RANDOM", None)
+    if generator is not None:
+        monkeypatch.setattr(request.module, "RANDOM", copy.deepcopy(generator))
 
 
 @pytest.fixture(scope="session")
