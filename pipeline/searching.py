@@ -15,7 +15,6 @@ from pathlib import Path
 
 from .. import compression as compression_package
 from ..calibration.normalize import normalized_model
-from ..compression import search as search_package
 from ..compression.activations import Engine
 from ..compression.fidelity import Reference, record_reference
 from ..compression.network import Network
@@ -32,16 +31,11 @@ from ..compression.search.sift import sifted
 from ..compression.search.solve import Limits, solve
 from ..compression.search.space import Space
 from ..core.dataset import Dataset
-from ..core.digest import digest_of_file
 from ..core.measurement import Latency
 from ..core.search import SearchReport
 from ..engines.base import BuildOptions
-from ..engines.device import local_driver, local_processor
-from ..engines.discovery import load_backend
-from ..profiling.board import read_board
-from ..profiling.conditions import power_mode
+from ..engines.model import digest_of_model
 from ..profiling.energy_run import measure_energy
-from ..profiling.sysfs import Sysfs
 from .allowance import Allowance, next_limit
 from .build import Built
 from .cache import digest_of_code, digest_of_tree, key_of
@@ -49,9 +43,11 @@ from .choose import MARGIN
 from .judging import Judge
 from .measure import first_feeds, measure_timing
 from .opener import BackendOpener
+from .place import place_of
 from .planned import PlanBuilder
 from .run import Run
 from .subject import batch_for
+from .underway import measuring
 
 MAX_ROUNDS = 6
 FIRST_DAMAGE = 0.06
@@ -157,11 +153,10 @@ class Search:
     def _space(self, network: Network, samples: Samples, reference: Reference, engine: Engine) -> Space:
         cache, request = self.run.workshop.cache, self.run.request
         key = key_of(
-            digest_of_file(self.run.subject.path),
+            digest_of_model(self.run.subject.path),
             digest_of_tree(None if request.calibration is None else Path(request.calibration)),
             (self.effort.weighed, reference.samples.count),
             digest_of_code(compression_package),
-            digest_of_code(search_package),
         )
         found = None if cache is None else cache.take_value(_KIND, key, KeptSpace)
         if found is not None:
@@ -172,17 +167,8 @@ class Search:
         return space
 
     def _costs(self) -> CostTable:
-        cache, request = self.run.workshop.cache, self.run.request
-        capabilities, board = load_backend(self.backend).capabilities(), read_board()
-        device = key_of(
-            local_processor(capabilities, board),
-            local_driver(capabilities, board),
-            self.backend,
-            capabilities.version,
-            power_mode(Sysfs()) or "",
-            request.threads,
-            self.goal == "energy",
-        )
+        cache = self.run.workshop.cache
+        device = key_of(place_of(self.backend, self.run.request.threads), self.goal == "energy")
         return CostTable.load(device, None if cache is None else cache.folder / "costs" / f"{device}.json")
 
     def _time(self, table: CostTable, variants: tuple[Variant, ...]) -> Measured:
@@ -291,7 +277,8 @@ class Search:
         feeds = first_feeds(self.data, batch)
         under_test = {entry.name: entry.under_test for entry in engines}
         seconds = min(_RACE_S, self.run.request.bench_seconds)
-        timed = measure_timing(under_test, dict.fromkeys(under_test, feeds), seconds=seconds, batch=batch, cancel=self.run.cancel)
+        with measuring(self.run.out) as at:
+            timed = measure_timing(under_test, dict.fromkeys(under_test, feeds), seconds=seconds, batch=batch, cancel=self.run.cancel, at=at)
         return tuple(timed[entry.name].latency_ms for entry in engines)
 
     def _share_of(self, built: Built) -> float:
