@@ -36,12 +36,7 @@ from ..core.digest import digest_of_file
 from ..core.measurement import Latency
 from ..core.search import SearchReport
 from ..engines.base import BuildOptions
-from ..engines.device import local_driver, local_processor
-from ..engines.discovery import load_backend
-from ..profiling.board import read_board
-from ..profiling.conditions import power_mode
 from ..profiling.energy_run import measure_energy
-from ..profiling.sysfs import Sysfs
 from .allowance import Allowance, next_limit
 from .build import Built
 from .cache import digest_of_code, digest_of_tree, key_of
@@ -50,6 +45,7 @@ from .judging import Judge
 from .measure import first_feeds, measure_timing
 from .opener import BackendOpener
 from .planned import PlanBuilder
+from .pricing import table_here
 from .run import Run
 from .subject import batch_for
 
@@ -172,18 +168,8 @@ class Search:
         return space
 
     def _costs(self) -> CostTable:
-        cache, request = self.run.workshop.cache, self.run.request
-        capabilities, board = load_backend(self.backend).capabilities(), read_board()
-        device = key_of(
-            local_processor(capabilities, board),
-            local_driver(capabilities, board),
-            self.backend,
-            capabilities.version,
-            power_mode(Sysfs()) or "",
-            request.threads,
-            self.goal == "energy",
-        )
-        return CostTable.load(device, None if cache is None else cache.folder / "costs" / f"{device}.json")
+        cache = self.run.workshop.cache
+        return table_here(None if cache is None else cache.folder, self.backend, self.run.request.threads, with_energy=self.goal == "energy")
 
     def _time(self, table: CostTable, variants: tuple[Variant, ...]) -> Measured:
         """Time what the table lacks, within the share of the seconds and the number of measurements that a search may take."""

@@ -14,11 +14,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...core.costs import Cost
 from ...core.errors import EdgewrightError, Unfit
 from ...core.measurement import Latency
 from ...profiling.latency import measure_interleaved
 from ..network import chain_macs
-from .costs import Cost, CostTable
+from .costs import CostTable
 from .micro import micro_model
 from .plan import Variant
 

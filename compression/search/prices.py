@@ -15,8 +15,9 @@ from functools import cached_property
 from math import prod
 from typing import Literal
 
+from ...core.costs import Cost
 from ..network import chain_macs
-from .costs import Cost, CostTable
+from .costs import CostTable
 from .plan import Plan, Setting, Variant
 from .space import Site, Space, State
 
