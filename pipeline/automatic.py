@@ -22,9 +22,11 @@ from .judging import Judge
 from .ladder import FALLBACK
 from .measure import first_feeds, measure_timing
 from .rewriting import write_rewritten
+from .rounds import Planned
 from .run import Run
-from .searching import QUICK, Effort, Planned, Search
+from .searching import Search
 from .sources import Sources
+from .spending import QUICK, Effort, Spending
 from .subject import batch_for
 
 PLOT_NAME = "front.svg"
@@ -81,8 +83,8 @@ class Found:
         return replace(self.report, points=points, predicted_within=share_within(points), plot=str(out / PLOT_NAME))
 
 
-def search_for_best(run: Run, built: Sequence[Built], data: Dataset, judge: Judge, progress: Progress) -> Found:
-    """Search, beginning with the fastest engine of `built`; without what a search needs, nothing and a note."""
+def search_for_best(run: Run, built: Sequence[Built], floats: frozenset[str], data: Dataset, judge: Judge, progress: Progress) -> Found:
+    """Search, beginning with the fastest engine of `built`, of which quantised ones leave `floats` in float; nothing and a note when it cannot."""
     request = run.request
     fidelities = judge.fidelities(built, progress=lambda _share, _note: None, cancel=run.cancel)
     is_labelled = any(fidelity.top1 is not None for fidelity in fidelities.values())
@@ -95,7 +97,8 @@ def search_for_best(run: Run, built: Sequence[Built], data: Dataset, judge: Judg
         run.notes.append(f"there was no search for a better network: {reason}")
         return nothing
     run.notes.append(_words(allowance))
-    search = Search(run, start.engine.backend, start, allowance.use(fidelities[start.name]), data, judge, allowance, effort, progress, _goal(run))
+    use = allowance.use(fidelities[start.name])
+    search = Search(run, start, use, floats, data, judge, allowance, Spending(effort, progress), _goal(run))
     try:
         report = search.go()
     except EdgewrightError as error:
@@ -124,7 +127,7 @@ def _fastest(run: Run, built: Sequence[Built], data: Dataset) -> Built:
     timed = measure_timing(
         under_test, dict.fromkeys(under_test, feeds), seconds=min(_RACE_S, run.request.bench_seconds), batch=batch, cancel=run.cancel
     )
-    return min(built, key=lambda entry: timed[entry.name].latency_ms.p50 or timed[entry.name].latency_ms.mean)
+    return min(built, key=lambda entry: timed[entry.name].latency_ms.middle)
 
 
 def _words(allowance: Allowance) -> str:
@@ -138,15 +141,15 @@ def _words(allowance: Allowance) -> str:
 def _point(candidate: Candidate, planned: Planned | None, start_ms: float, allowance: Allowance) -> Point:
     fidelity: Fidelity | None = candidate.fidelity
     latency = candidate.latency_ms
-    low, high = (0.0, 0.0) if latency is None or latency.p50_ci95 is None else latency.p50_ci95
     use = None if fidelity is None else allowance.use(fidelity)
     is_known = fidelity is not None and fidelity.top1 is not None and fidelity.top1_fp32 is not None
     return Point(
         name=candidate.name,
         latency_ms=_middle_ms(candidate),
-        spread_ms=(high - low) / 2,
+        spread_ms=0.0 if latency is None else latency.middle_spread,
         size_bytes=candidate.size_bytes,
         predicted_ms=None if planned is None else planned.predicted_share * start_ms,
+        summed_ms=None if planned is None else planned.summed_share * start_ms,
         damage=None if planned is None else planned.damage,
         predicted_damage=None if planned is None else planned.predicted_damage,
         top1_drop=(fidelity.top1_fp32 or 0) - (fidelity.top1 or 0) if fidelity is not None and is_known else None,
@@ -161,4 +164,4 @@ def _point(candidate: Candidate, planned: Planned | None, start_ms: float, allow
 def _middle_ms(candidate: Candidate) -> float:
     latency = candidate.latency_ms
     assert latency is not None
-    return latency.p50 if latency.p50 is not None else latency.mean
+    return latency.middle

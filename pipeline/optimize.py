@@ -76,7 +76,8 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         built += taught or []
     if is_auto and calibration_set is not None and judge is not None:
         before, data, ruler, progress = tuple(built), calibration_set, judge, run.part(end + 0.05, 0.85)
-        search = run.attempt("search", lambda: search_for_best(run, before, data, ruler, progress))
+        floats = frozenset() if sources.calibration is None else frozenset(entry.node for entry in sources.calibration.skipped)
+        search = run.attempt("search", lambda: search_for_best(run, before, floats, data, ruler, progress))
         built += [] if search is None else search.built
     candidates = _measure(run, built, judge, 0.86 if is_auto else 0.55)
     refused = frozenset() if search is None else search.refused

@@ -126,6 +126,4 @@ def _scaled(cost: Cost, slow: float) -> Cost:
 
 
 def _cost(latency: Latency, energy_mj: float | None) -> Cost:
-    middle = latency.p50 if latency.p50 is not None else latency.mean
-    low, high = latency.p50_ci95 or (latency.min or middle, latency.max or middle)
-    return Cost(ms=middle, spread_ms=(high - low) / 2, energy_mj=energy_mj)
+    return Cost(ms=latency.middle, spread_ms=latency.middle_spread, energy_mj=energy_mj)

@@ -42,14 +42,15 @@ class Price:
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices of `space` from `table`; `setting` is what the whole network runs in."""
+    """Prices of `space` from `table`; `setting` is what the whole network runs in, but for the layers `floats`."""
 
     space: Space
     table: CostTable
     setting: Setting
+    floats: frozenset[str] = frozenset()
 
     def variant(self, site: Site, state: State) -> Variant:
-        setting: Setting = "island" if state.is_float and self.setting == "codes" else self.setting
+        setting: Setting = "island" if self.setting == "codes" and (state.is_float or site.layer.name in self.floats) else self.setting
         return Variant(self.space.chain(site, state), site.layer.size, setting)
 
     def wanted(self) -> Iterator[Variant]:

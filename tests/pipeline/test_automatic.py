@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Unfit
-from edgewright.pipeline import searching
+from edgewright.pipeline import rounds
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
 
@@ -181,4 +181,4 @@ def test_the_first_guess_stays_within_reason(parts_ms, expected):
             del plan
             return parts_ms
 
-    assert searching.first_gain(1.0, Parts()) == expected
+    assert rounds.first_gain(1.0, Parts()) == expected
