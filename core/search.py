@@ -47,7 +47,10 @@ class LayerChoice(Value, frozen=True, kw_only=True):
 
 
 class SearchReport(Value, frozen=True, kw_only=True):
-    """One search. `plans` is how many plans there were; `measured` micro-measurements were made, `known` came from earlier runs."""
+    """One search. `plans` is how many plans there were; `measured` micro-measurements were made, `known` came from earlier runs.
+
+    `is_from_before`: all of it is an earlier run's, and of its engines the best one is here.
+    """
 
     plans: float
     measured: int
@@ -57,6 +60,7 @@ class SearchReport(Value, frozen=True, kw_only=True):
     layers: tuple[LayerChoice, ...] = ()
     predicted_within: float | None = None
     is_complete: bool = True
+    is_from_before: bool = False
     plot: str | None = None
 
 

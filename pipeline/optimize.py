@@ -101,7 +101,7 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         checks=choice.verdict.checks,
         notes=(*run.notes, *choice.notes),
         seconds=time.monotonic() - run.started_s,
-        search=None if search is None else search.finished(candidates, run.out),
+        search=None if search is None else search.finished(candidates, run),
     )
 
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from ..compression.activations import Engine
 from ..compression.fidelity import Reference
 from ..compression.search.plan import Plan, Variant
@@ -35,19 +37,26 @@ STRETCHES = (1.0, 2.0, 4.0)
 MAX_POLISHED = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """An engine of a plan. Before it was built its time was predicted as a share of the start's: by its skeleton (`predicted_share`), and by
-    the sums of single layers (`summed_share`).
+class Expected(msgspec.Struct, frozen=True):
+    """What was said of an engine before it was measured with all others. Its time as a share of the start's, before its weights were fitted: by its
+    skeleton (`share`), and by the sums of single layers (`summed_share`). `damage` is of the fitted network in float; `use` the share of the
+    allowance that the engine has used up.
     """
 
-    built: Built
-    plan: Plan
-    predicted_share: float
+    share: float
     summed_share: float
     predicted_damage: float
     damage: float
     use: float
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """An engine of a plan; `plan` None = an earlier run's."""
+
+    built: Built
+    expected: Expected
+    plan: Plan | None = None
 
 
 class LayerTimer(Protocol):
@@ -98,19 +107,20 @@ class Rounds:
             if self._tried and longest_s > self.spending.left_s:
                 self.run.notes.append(f"the search ended after {number - 1} whole networks: {self.spending.effort.seconds:.0f} s are used up")
                 return False
-            proposal = self._proposal(limit)
+            proposal = self._proposal(limit, bad)
             if proposal is None:
                 self.run.notes.append("no further plan promises more than the noise: none was built")
                 return True
             entry = self._build(proposal, number)
             if entry is None:
                 return True
-            self._tried.append(Tried(entry.plan, damage_of(self.prices.space, entry.plan), entry.damage))
-            if entry.use <= 1:
-                good = max(good or 0.0, entry.damage)
+            damage, use = entry.expected.damage, entry.expected.use
+            self._tried.append(Tried(proposal.plan, damage_of(self.prices.space, proposal.plan), damage))
+            if use <= 1:
+                good = max(good or 0.0, damage)
             else:
-                bad = min(bad or float("inf"), entry.damage)
-            limit = next_limit(entry.damage, entry.use, self.start_use, good, bad)
+                bad = min(bad or float("inf"), damage)
+            limit = next_limit(damage, use, self.start_use, good, bad)
             longest_s = max(longest_s, time.monotonic() - began)
             if good is not None and bad is not None and bad < 1.15 * good:
                 return True
@@ -120,9 +130,11 @@ class Rounds:
     def _prediction(self) -> Prediction:
         return corrected(self.whole_ms, self._timed, self._tried, first_gain(self.whole_ms, self.prices))
 
-    def _proposal(self, limit: float) -> Proposal | None:
-        """The best new plan for damage `limit`, or for more when less promises nothing that could be told from noise."""
+    def _proposal(self, limit: float, bad: float | None) -> Proposal | None:
+        """The best new plan for `limit` of damage, or more when less promises nothing that could be told from noise; below what is known to be `bad`."""
         for factor in STRETCHES:
+            if factor > 1 and bad is not None and factor * limit >= bad:
+                break
             plan = self._plan(factor * limit)
             if plan is None:
                 continue
@@ -178,8 +190,8 @@ class Rounds:
             return None
         fidelity = self.judge.fidelities([built], progress=lambda _share, _note: None, cancel=self.run.cancel)[built.name]
         damage = max(self.reference.damage(model, self.engine), 1e-9)
-        use = self.allowance.use(fidelity)
-        entry = Planned(built, proposal.plan, proposal.share, proposal.summed_share, proposal.damage, damage, use)
+        expected = Expected(proposal.share, proposal.summed_share, proposal.damage, damage, self.allowance.use(fidelity))
+        entry = Planned(built, expected, proposal.plan)
         self.planned.append(entry)
         return entry
 

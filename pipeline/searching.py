@@ -121,13 +121,13 @@ class Search:
         return self._report(prices, known=known, is_complete=is_complete and measured.left == 0)
 
     def _report(self, prices: Prices | None, *, known: int, is_complete: bool) -> SearchReport:
-        best = min((entry for entry in self.planned if entry.use <= 1), key=lambda entry: entry.predicted_share, default=None)
+        best = min((entry for entry in self.planned if entry.expected.use <= 1), key=lambda entry: entry.expected.share, default=None)
         return SearchReport(
             plans=1.0 if prices is None else prices.space.plans,
             measured=self.spending.measured,
             known=known,
             seconds=round(self.spending.spent_s, 1),
-            layers=() if best is None or prices is None else layers_of(prices, best.plan),
+            layers=() if best is None or best.plan is None or prices is None else layers_of(prices, best.plan),
             is_complete=is_complete,
         )
 

@@ -108,15 +108,17 @@ def test_the_chosen_engine_is_never_slower_than_the_others_that_are_allowed(sear
     assert result.chosen.latency_ms.p50 <= fastest * 1.02 ** len(allowed)
 
 
-def test_a_second_run_uses_what_the_first_has_measured(searched, classifier, data):
-    _, _, folder = searched
-    (table,) = (folder / "cache").rglob("costs/*.json")
-    before = msgspec.json.decode(table.read_bytes())["costs"]
+def test_an_identical_run_takes_the_outcome_and_neither_searches_nor_builds(searched, classifier, data):
+    first, _, folder = searched
     second = start(classifier, data, folder)
 
-    assert second.search.known > 0
-    assert before
-    assert set(before) <= set(msgspec.json.decode(table.read_bytes())["costs"])
+    assert second.search.is_from_before
+    assert second.search.measured == 0
+    assert all(candidate.is_cached for candidate in second.candidates)
+    before = {candidate.name: candidate.fingerprint for candidate in first.candidates}
+    assert all(before[candidate.name] == candidate.fingerprint for candidate in second.candidates)
+    assert second.verdict == "accepted"
+    assert {point.name for point in second.search.points} == {candidate.name for candidate in second.candidates}
 
 
 def test_without_labels_that_is_said(searched):
