@@ -9,7 +9,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ..compression.search.front import svg_of, with_front
-from ..compression.search.prices import Goal
 from ..compression.search.solve import unavailable
 from ..core.dataset import Dataset
 from ..core.errors import EdgewrightError
@@ -18,6 +17,7 @@ from ..core.measurement import Candidate, Fidelity
 from ..core.search import Point, SearchReport, share_within
 from .allowance import Allowance, allowance_of
 from .build import Built, build_engine, build_options
+from .choose import goal_of
 from .judging import Judge
 from .ladder import FALLBACK
 from .measure import first_feeds, measure_timing
@@ -116,7 +116,17 @@ def search_for_best(run: Run, built: Sequence[Built], floats: frozenset[str], da
         name = outcome.start if any(entry.name == outcome.start for entry in built) else built[-1].name
         return Found(planned, replace(outcome.report, measured=0, is_from_before=True), allowance, name)
     start = _fastest(run, built, data)
-    search = Search(run, start, allowance.use(fidelities[start.name]), floats, data, judge, allowance, Spending(effort, progress), _goal(run))
+    search = Search(
+        run,
+        start,
+        allowance.use(fidelities[start.name]),
+        floats,
+        data,
+        judge,
+        allowance,
+        Spending(effort, progress),
+        goal_of(request.budget, request.goal),
+    )
     try:
         report = search.go()
     except EdgewrightError as error:
@@ -132,11 +142,6 @@ def _seconds(run: Run) -> float:
     """What the search may take: the request's seconds, and no more than what the budget leaves for building."""
     most = run.request.budget.max_build_s
     return run.request.search_s if most is None else min(run.request.search_s, max(0.0, 0.7 * most - 10))
-
-
-def _goal(run: Run) -> Goal:
-    budget = run.request.budget
-    return "energy" if budget.max_energy_mj is not None and budget.max_latency_p99_ms is None else "latency"
 
 
 def _fastest(run: Run, built: Sequence[Built], data: Dataset) -> Built:

@@ -15,7 +15,7 @@ from ..engines.discovery import usable_backend
 from .apprentice import build_apprentice
 from .automatic import build_rewritten, search_for_best
 from .build import Built, finish_engine, unfinished
-from .choose import choose
+from .choose import choose, goal_of
 from .climb import Climb
 from .compressing import build_compressed
 from .decode import runnable_model
@@ -81,7 +81,7 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         built += [] if search is None else search.built
     candidates = _measure(run, built, judge, 0.86 if is_auto else 0.55)
     refused = frozenset() if search is None else search.refused
-    choice = choose([candidate for candidate in candidates if candidate.name not in refused], request.budget)
+    choice = choose([candidate for candidate in candidates if candidate.name not in refused], request.budget, goal_of(request.budget, request.goal))
     for entry, candidate in zip(built, candidates, strict=True):
         finish_engine(
             entry,

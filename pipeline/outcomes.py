@@ -54,7 +54,7 @@ def outcome_key(run: Run, before: Sequence[Built], effort: Effort) -> str:
         digest_of_tree(card if card.is_file() else None),
         data,
         request.budget,
-        (request.method, request.repair, request.batch),
+        (request.method, request.repair, request.batch, request.goal),
         (effort.seconds, effort.samples, effort.weighed, effort.probes, effort.rounds),
         [digest_of_code(package) for package in packages],
     )

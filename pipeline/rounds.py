@@ -131,7 +131,7 @@ class Rounds:
         return corrected(self.whole_ms, self._timed, self._tried, first_gain(self.whole_ms, self.prices))
 
     def _proposal(self, limit: float, bad: float | None) -> Proposal | None:
-        """The best new plan for `limit` of damage, or more when less promises nothing that could be told from noise; below what is known to be `bad`."""
+        """The best new plan for `limit` of damage, or more when less promises nothing that could be told from noise; less than `bad`."""
         for factor in STRETCHES:
             if factor > 1 and bad is not None and factor * limit >= bad:
                 break

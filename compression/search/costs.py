@@ -8,11 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from ...core.costs import MAX_SHEET_BYTES, Cost, CostSheet, sheet_from_bytes
 from ...core.errors import Rejected
 from ...core.files import write_atomic
-from .plan import Variant
+
+
+class Keyed(Protocol):
+    """What can be timed: `key` is the digest of all that its time depends on, but for the device."""
+
+    @property
+    def key(self) -> str: ...
+
+    def __hash__(self) -> int: ...
+
+
+Timeable = TypeVar("Timeable", bound=Keyed)
 
 
 @dataclass(slots=True)
@@ -35,10 +47,10 @@ class CostTable:
             return cls(device, path)
         return cls(device, path, dict(sheet.costs) if sheet.device == device else {})
 
-    def get(self, variant: Variant) -> Cost | None:
+    def get(self, variant: Keyed) -> Cost | None:
         return self._costs.get(variant.key)
 
-    def add(self, found: Mapping[Variant, Cost]) -> None:
+    def add(self, found: Mapping[Timeable, Cost]) -> None:
         """Take in new costs and keep them on disk: what was measured survives whatever comes next."""
         self._costs.update({variant.key: cost for variant, cost in found.items()})
         self._fresh.update(variant.key for variant in found)
@@ -60,7 +72,7 @@ class CostTable:
         """The table as it is now, to be given to identical devices."""
         return CostSheet(self.device, dict(self._costs))
 
-    def missing(self, variants: Iterator[Variant]) -> tuple[Variant, ...]:
+    def missing(self, variants: Iterator[Timeable]) -> tuple[Timeable, ...]:
         """Those that were never measured, or only at an uneasy time before this run; each once, in order."""
         return tuple(dict.fromkeys(variant for variant in variants if not self._is_known(variant.key)))
 
