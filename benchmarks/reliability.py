@@ -223,7 +223,7 @@ def _change(model: Any, change: str, chance: Any) -> float:
 
 
 def fuzzing(options: argparse.Namespace) -> int:
-    """Spoilt inputs for every parser, up to ``--inputs`` of each; goes on where it was."""
+    """Spoilt inputs for every parser, up to ``--inputs`` of each; goes on where it was. A parser with a fault waits for the next call."""
     import logging
     import warnings
 
@@ -234,18 +234,20 @@ def fuzzing(options: argparse.Namespace) -> int:
     results = options.into / "fuzz.json"
     done: dict[str, int] = json.loads(results.read_text("utf-8")) if results.exists() else {}
     deadline_s = time.monotonic() + options.seconds
+    faulty: set[str] = set()
     with all_parsers() as parsers:
         while time.monotonic() < deadline_s:
-            left = [name for name in parsers if done.get(name, 0) < options.inputs]
+            left = [name for name in parsers if done.get(name, 0) < options.inputs and name not in faulty]
             if not left:
-                print("all done")
-                return 0
+                print("all done" if not faulty else f"all but {sorted(faulty)} done")
+                return 1 if faulty else 0
             name = min(left, key=lambda name: done.get(name, 0))
             try:
                 done[name] = done.get(name, 0) + fuzz(parsers[name], spoilt(parsers[name], done.get(name, 0), FUZZ_PIECE))
             except AssertionError as error:
-                print(f"{name}: {error}", file=sys.stderr)
-                return 1
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+                faulty.add(name)
+                continue
             results.write_text(json.dumps(done, indent=1), "utf-8")
     print(f"{sum(done.values())} inputs so far")
     return 3

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import zstandard
 from edgewright.compression.codec.container import decode_model, encode_model, serialized, write_coded, write_decoded
-from edgewright.compression.codec.tensors import code, decode
+from edgewright.compression.codec.tensors import code, decode, unpack
 from edgewright.core.errors import Rejected
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +117,14 @@ def test_a_flipped_bit_in_the_digest_is_refused(coded_once):
         decode_model(bytes(data))
 
     assert refused.value.code == "codec-malformed"
+
+
+def test_a_stream_that_promises_more_than_fits_into_memory_is_refused_before_it_is_unpacked():
+    # RFC 8878: the frame's header may name its size, here in eight bytes.
+    frame = zstandard.FRAME_HEADER + bytes([0xC0, 0x58]) + (1 << 62).to_bytes(8, "little") + b"\x01\x00\x00"
+
+    with pytest.raises(ValueError, match="promises another size"):
+        unpack(frame, 72)
 
 
 @pytest.fixture(scope="module")
