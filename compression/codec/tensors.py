@@ -25,12 +25,14 @@ _SAMPLE = 8192
 _LONG_GAP = 255
 Array = npt.NDArray[Any]
 Count = Annotated[int, msgspec.Meta(ge=0)]
+# NumPy reads a whole language into the name of a type.
+NumberType = Annotated[str, msgspec.Meta(pattern=r"^[<|][fiu][1248]$")]
 
 
 class Coded(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A tensor as stored. `dtype` is NumPy's name, `table` the values of a shared one, `parts` the compressed streams."""
 
-    dtype: str
+    dtype: NumberType
     size: Count
     way: Way
     table: bytes
