@@ -231,13 +231,14 @@ def fuzzing(options: argparse.Namespace) -> int:
 
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    results = options.into / "fuzz.json"
+    share, shares = (int(word) for word in options.shard.split("/"))
+    results = options.into / f"fuzz-{share}of{shares}.json"
     done: dict[str, int] = json.loads(results.read_text("utf-8")) if results.exists() else {}
     deadline_s = time.monotonic() + options.seconds
     faulty: set[str] = set()
     with all_parsers() as parsers:
         while time.monotonic() < deadline_s:
-            left = [name for name in parsers if done.get(name, 0) < options.inputs and name not in faulty]
+            left = [name for name in list(parsers)[share::shares] if done.get(name, 0) < options.inputs and name not in faulty]
             if not left:
                 print("all done" if not faulty else f"all but {sorted(faulty)} done")
                 return 1 if faulty else 0
