@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 LEASE_S = 10.0
 LOOK_S = 2.0
 MARGIN_S = 2.0
+STUCK_S = 30.0
 
 Desk = Literal["conduct", "record"]
 """``conduct``: rollouts, signing and publishing. ``record``: writing down what devices say."""
@@ -53,6 +55,9 @@ class Shares:
 class Sharing(Protocol):
     """Says what is this process's."""
 
+    def start(self) -> None:
+        """Before the first look."""
+
     def look(self) -> Shares:
         """Cheap, to be called often."""
 
@@ -63,6 +68,9 @@ class Sharing(Protocol):
 class Alone:
     """Nobody else serves this fleet."""
 
+    def start(self) -> None:
+        return
+
     def look(self) -> Shares:
         return Shares("alone", ("alone",), frozenset(DESKS))
 
@@ -71,30 +79,49 @@ class Alone:
 
 
 class Leases:
-    """For one thread."""
+    """Renewed by a thread of their own: what its caller does may take longer than a lease. They end when the caller does not look for `STUCK_S`."""
 
     def __init__(self, database: Database, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self.me = f"{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._database = database
         self._monotonic_s = monotonic_s
-        self._look_s = float("-inf")
         self._nothing = Shares(self.me, (), frozenset())
-        self._shares = self._nothing
-        self._until_s = float("-inf")
+        self._held = (self._nothing, float("-inf"))  # what, and until when; replaced whole
+        self._looked_s = float("-inf")
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="leases", daemon=True)
+
+    def start(self) -> None:
+        """Take what is free, and keep it from now on."""
+        self._looked_s = self._monotonic_s()
+        self.renew()
+        self._thread.start()
 
     def look(self) -> Shares:
-        """Asks the database every `LOOK_S`; while that fails, what is held is held until the lease ends."""
+        """What is ours as long as it can be relied on; while the database fails, until the lease ends."""
+        self._looked_s = self._monotonic_s()
+        shares, until_s = self._held
+        return shares if self._looked_s < until_s else self._nothing
+
+    def renew(self) -> None:
+        """One look at the database."""
         begun_s = self._monotonic_s()
-        if begun_s - self._look_s >= LOOK_S:
-            self._look_s = begun_s
-            try:
-                self._shares, self._until_s = self._renewed(), begun_s + LEASE_S - MARGIN_S
-            except EdgewrightError as error:
-                log.error("The leases were not renewed: %s", error.reason.line())  # noqa: TRY400 - the reason is the message
-        return self._shares if self._monotonic_s() < self._until_s else self._nothing
+        if begun_s - self._looked_s > STUCK_S:
+            return
+        try:
+            self._held = self._renewed(), begun_s + LEASE_S - MARGIN_S
+        except EdgewrightError as error:
+            log.error("The leases were not renewed: %s", error.reason.line())  # noqa: TRY400 - the reason is the message
+
+    def _keep(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            self.renew()
 
     def give_up(self) -> None:
-        self._shares, self._until_s = self._nothing, float("-inf")
+        self._ended.set()
+        if self._thread.is_alive():
+            self._thread.join(LEASE_S)
+        self._held = (self._nothing, float("-inf"))
         try:
             with self._database.transaction() as session:
                 session.execute(delete(LeaseRow).where(LeaseRow.holder == self.me))
@@ -111,7 +138,8 @@ class Leases:
             members = tuple(row.holder for row in rows if row.name.startswith("member "))
             held = {row.name: row for row in rows}
             desks = {desk for number, desk in enumerate(DESKS) if self._take(session, desk, members[number % len(members)], held.get(desk), now_s)}
-        if desks != self._shares.desks or members != self._shares.members:
+        before = self._held[0]
+        if desks != before.desks or members != before.members:
             log.info("This process, %s, is one of %d and does: %s", self.me, len(members), ", ".join(sorted(desks)) or "chunks only")
         return Shares(self.me, members, frozenset(desks))
 

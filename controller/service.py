@@ -81,6 +81,7 @@ class Service:
             Rejected: ``broker-address-invalid``.
             Faulty: ``database-failed``.
         """
+        self._parts.sharing.start()
         self._share()
         self._link.start()
         self._chunks.start()
