@@ -95,11 +95,17 @@ def rollout(
     paths, model_name = fleet_paths(state), name_of(model, name)
     plan = check_plan(RolloutPlan(**{key: options.pop(key) for key in _PLAN_KEYS}))
     with fleet_database(paths) as database:
+        from ..controller.blobs import BlobStore
         from ..controller.inventory import Inventory, Selector, parse_labels
+        from ..controller.keys import fleet_name
+        from ..controller.orders import Orders
+        from ..controller.shortcuts import with_shortcuts
 
         selector = Selector(devices=tuple(dict.fromkeys(names)), labels=parse_labels(labels), hardware_class=hardware_class)
-        Inventory(database).selected(selector)  # before anything is copied
+        chosen = Inventory(database).selected(selector)  # before anything is copied
         order = order_of(paths, model, model_name, **options)
+        earlier = Orders(database, fleet_name(paths)).goals(model_name, [member.device for member in chosen])
+        order = with_shortcuts(order, earlier, BlobStore(paths.blobs))
         identity = _rollouts(paths, database).start(model_name, order, selector, plan, person_here(), time.time())
     if as_json:
         print_json({"rollout": identity, "deployment": order.deployment, "model": model_name, "version": order.version})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -139,10 +140,12 @@ class Orders:
     def goals(self, model: str, devices: Sequence[str]) -> list[Order]:
         """What `devices` (none named: all) shall have as `model` by now, the most frequent first."""
         with self._database.transaction() as session:
-            query = select(Goal.deployment).where(Goal.model == model).group_by(Goal.deployment).order_by(func.count().desc())
-            if devices:
-                query = query.where(Goal.device.in_(devices))
-            bodies = [found.body for name in session.scalars(query) if (found := session.get(Deployment, name)) is not None]
+            counts: Counter[str] = Counter()
+            for part in portions(devices) if devices else (None,):
+                query = select(Goal.deployment, func.count()).where(Goal.model == model).group_by(Goal.deployment)
+                for name, count in session.execute(query if part is None else query.where(Goal.device.in_(part))):
+                    counts[name] += count
+            bodies = [found.body for name, _ in counts.most_common() if (found := session.get(Deployment, name)) is not None]
         return [msgspec.json.decode(body, type=Order) for body in bodies]
 
     def remove(self, model: str, devices: Sequence[str], now_s: float | None = None) -> int:
