@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 
 from .fleet_order import name_of, order_of, order_options
 from .fleet_report import ago, printable
-from .fleet_state import fleet_database, fleet_paths, state_option
+from .fleet_state import fleet_database, fleet_paths, selector_options, state_option, with_options
 from .output import existing_path, json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 
 WATCH_POLL_S = 0.5
 
-selector_options = (
-    click.option("--device", "names", multiple=True, help="A device; may be repeated."),
-    click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Devices with this label; several must all fit."),
-    click.option("--class", "hardware_class", help="Devices of this hardware class."),
-)
 _PLAN_OPTIONS = (
     click.option("--canary", type=int, default=7, show_default=True, help="Devices of each hardware class that go first."),
     click.option("--share", "shares", type=float, multiple=True, help="Share of all devices up to a wave, cumulative; may be repeated."),
@@ -58,17 +52,6 @@ _PLAN_KEYS = (
     "canary", "shares", "growth", "rate_per_min", "max_failed", "max_failed_share", "min_succeeded_share", "device_timeout_s", "soak_s", "approval",
     "on_failure", "on_unproven", "min_good_share", "confidence", "max_latency_ratio", "max_energy_ratio", "late_joiners",
 )  # fmt: skip
-
-
-def with_options(options: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that gives a command all of `options`."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 @click.command()

@@ -21,7 +21,8 @@ from ..core.wire.messages import Command, Desired, Order, encode
 from ..core.wire.topics import check_name
 from .database import Database
 from .goals import Wanted, check_fits, goals_of, portions, set_goals
-from .tables import CommandRow, Deployment, Device, Goal, ProfileRow
+from .rollout_tables import MemberRow
+from .tables import CommandRow, Deployment, Device, Goal, ProfileRow, Target
 
 DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
@@ -45,7 +46,7 @@ class Orders:
         self._fleet = fleet
 
     def enroll(self, device: str, now_s: float, certificate: str = "", certificate_expires_s: float | None = None) -> None:
-        """Add the device; one that is enrolled already starts anew: its state may be lost."""
+        """Add the device. One that is enrolled already keeps its goals and its history and starts anew: it may be another board."""
         check_name(device, what="device")
         with self._database.transaction() as session:
             known = session.get(Device, device)
@@ -54,6 +55,8 @@ class Orders:
             else:
                 known.certificate, known.certificate_expires_s = certificate, certificate_expires_s
                 known.online, known.session, known.goal_changed, known.retired_s = False, 0, True, None
+                known.reported = None
+                _begin_anew(session, device, now_s)
 
     def enroll_many(self, devices: Sequence[str], now_s: float) -> None:
         """Add devices of which none is enrolled yet, in one transaction."""
@@ -90,8 +93,9 @@ class Orders:
             gone = {"retired_s": now_s, "online": False, "certificate": "", "certificate_expires_s": None}
             session.execute(update(Device).where(Device.name == device).values(**gone))
 
-    def wipe(self, device: str, now_s: float) -> int:
-        """Take every model from the device's goal; returns how many there were.
+    def wipe(self, device: str, now_s: float) -> tuple[int, int]:
+        """Take every model from the device's goal, and let it erase what it has made and measured. Returns how many models there were, and the
+        number of this wipe, which the device reports when it is done.
 
         Raises:
             Rejected: ``device-unknown``.
@@ -101,7 +105,9 @@ class Orders:
             models = goals_of(session, [device]).get(device, {})
             for model in models:
                 self._set(session, model, {device: None}, now_s)
-            return len(models)
+            row = session.get_one(Device, device)
+            row.wipe, row.goal_changed = row.wipe + 1, True
+            return len(models), row.wipe
 
     def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float) -> None:
         """Make `order` the goal for `model` on `devices` (none named: on all); whatever was the goal there is superseded.
@@ -185,6 +191,7 @@ class Orders:
             models={
                 model: msgspec.structs.replace(msgspec.json.decode(body, type=Order), retry=retry) for model, retry, body in session.execute(query)
             },
+            wipe=device.wipe,
         )
 
     def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float) -> str:
@@ -297,6 +304,16 @@ class Orders:
         """After a reconnect: what nobody has answered may have been lost."""
         with self._database.transaction() as session:
             session.execute(update(CommandRow).where(CommandRow.reply.is_(None)).values(sent_s=None))
+
+
+def _begin_anew(session: Session, device: str, now_s: float) -> None:
+    """What a board under the name of another has yet to do: all of the goal. In a rollout its time begins now."""
+    goals = select(Goal.deployment).where(Goal.device == device)
+    fresh = {"state": None, "attempt": 0, "updated_s": None, "reason": None, "measurement": None, "ending": None, "sequence": 0, "retried_after": 0}
+    is_goal = (Target.device == device) & Target.deployment.in_(goals)
+    session.execute(update(Target).where(is_goal).values(**fresh).execution_options(synchronize_session=False))
+    released = (MemberRow.device == device) & MemberRow.released_s.is_not(None) & MemberRow.undone_s.is_(None)
+    session.execute(update(MemberRow).where(released).values(released_s=now_s).execution_options(synchronize_session=False))
 
 
 def _profile_order(session: Session, row: CommandRow) -> ProfileOrder | None:
