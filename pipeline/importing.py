@@ -22,15 +22,15 @@ from .request import BuildResult
 from .workshop import Workshop
 
 
-def import_engine(folder: Path, cache: StageCache, anchor: Path) -> Manifest:
+def import_engine(folder: Path, cache: StageCache, anchor: Path, followed: Path | None = None) -> Manifest:
     """Put the engine that the role `engines` has signed into `cache`, from where it is taken when a deployment needs exactly its fingerprint: then
-    every check is made again.
+    every check is made again. `followed` is the agent's file of a newer anchor.
 
     Raises:
         Unfit: what `check_folder` raises; nothing was taken.
     """
     wanted = read_manifest(folder).fingerprint
-    manifest = check_folder(folder, Trusted({}, anchor), wanted=wanted).manifest
+    manifest = check_folder(folder, Trusted({}, anchor, followed), wanted=wanted).manifest
     cache.folder.mkdir(parents=True, exist_ok=True)
     with disk_errors(cache.folder), unfinished(cache.folder, "import") as work:
         for name in (*manifest.files, MANIFEST_NAME, SEAL_NAME):
