@@ -22,15 +22,17 @@ from .judging import Judge
 from .ladder import FALLBACK
 from .measure import first_feeds, measure_timing
 from .outcomes import KeptEngine, Outcome, keep_outcome, outcome_key, take_outcome
-from .rewriting import write_rewritten
+from .rewriting import rewrite_here
 from .rounds import Expected, Planned
 from .run import Run
 from .searching import Search
 from .sources import Sources
 from .spending import QUICK, Effort, Spending
 from .subject import batch_for
+from .underway import measuring
 
 PLOT_NAME = "front.svg"
+TUNED = "int8-tuned"
 _RACE_S = 1.0
 # What ends the whole run, whatever the search had in hand.
 _FATAL = frozenset({"cancelled", "identity-unusable", "disk-full", "disk-read-only"})
@@ -40,16 +42,16 @@ Progress = Callable[[float, str], None]
 def build_rewritten(run: Run, backend: str, sources: Sources, work: Path) -> list[Built]:
     """The INT8 engine after the exact rewrites that gain here; nothing when none does or another runtime would run it."""
     calibration = sources.calibration
-    if backend != FALLBACK or calibration is None:
+    if backend != FALLBACK or calibration is None or run.why_left_out(TUNED) is not None:
         return []
     target = work / "rewritten.onnx"
-    notes = write_rewritten(calibration.onnxruntime, target, threads=run.request.threads, cancel=run.cancel)
-    run.notes += [f"int8-tuned: {note}" for note in notes]
+    notes = rewrite_here(run, calibration.onnxruntime, target)
+    run.notes += [f"{TUNED}: {note}" for note in notes]
     if not notes:
         return []
     options = build_options(run.subject, precision="int8", threads=run.request.threads, batch=run.request.batch)
     table, silent = calibration.table, lambda _share, _note: None
-    return [build_engine("int8-tuned", backend, target, run.subject, run.out, options, run.workshop, table=table, progress=silent)]
+    return [build_engine(TUNED, backend, target, run.subject, run.out, options, run.workshop, table=table, progress=silent)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Found:
     """
 
     planned: tuple[Planned, ...]
-    report: SearchReport | None
+    report: SearchReport
     allowance: Allowance
     start: str
     key: str | None = None
@@ -74,10 +76,8 @@ class Found:
         """Engines that lose more than is allowed: they are shown, and never chosen."""
         return frozenset(entry.built.name for entry in self.planned if entry.expected.use > 1)
 
-    def finished(self, candidates: Sequence[Candidate], run: Run) -> SearchReport | None:
+    def finished(self, candidates: Sequence[Candidate], run: Run) -> SearchReport:
         """The report with every engine as a point; the plot is written into the run's folder, the outcome kept for the next run."""
-        if self.report is None:
-            return None
         times_ms = {candidate.name: _middle_ms(candidate) for candidate in candidates}
         planned = {entry.built.name: entry.expected for entry in self.planned}
         points = with_front([_point(candidate, planned.get(candidate.name), times_ms[self.start], self.allowance) for candidate in candidates])
@@ -96,17 +96,20 @@ class Found:
         return None if best is None else KeptEngine(best.built.name, best.built.fingerprint, best.expected)
 
 
-def search_for_best(run: Run, built: Sequence[Built], floats: frozenset[str], data: Dataset, judge: Judge, progress: Progress) -> Found:
-    """Search, beginning with the fastest engine of `built`, of which quantised ones leave `floats` in float; nothing and a note when it cannot."""
+def search_for_best(run: Run, built: Sequence[Built], floats: frozenset[str], data: Dataset, judge: Judge, progress: Progress) -> Found | None:
+    """Search, beginning with the fastest engine of `built`, of which quantised ones leave `floats` in float.
+
+    Without what a search needs, None and a note, and nothing is measured for it.
+    """
     request = run.request
-    fidelities = judge.fidelities(built, progress=lambda _share, _note: None, cancel=run.cancel)
-    is_labelled = any(fidelity.top1 is not None for fidelity in fidelities.values())
-    allowance = allowance_of(request.budget, is_labelled=is_labelled, is_classifier=run.subject.classified is not None)
     effort = QUICK if request.quick else Effort(_seconds(run))
     reason = unavailable() if effort.seconds > 0 else "no seconds were given to it"
     if reason is not None:
         run.notes.append(f"there was no search for a better network: {reason}")
-        return Found((), None, allowance, built[0].name)
+        return None
+    fidelities = judge.fidelities(built, progress=lambda _share, _note: None, cancel=run.cancel)
+    is_labelled = any(fidelity.top1 is not None for fidelity in fidelities.values())
+    allowance = allowance_of(request.budget, is_labelled=is_labelled, is_classifier=run.subject.classified is not None)
     run.notes.append(_words(allowance))
     key = outcome_key(run, built, effort)
     earlier = take_outcome(run, key)
@@ -148,9 +151,10 @@ def _fastest(run: Run, built: Sequence[Built], data: Dataset) -> Built:
     batch = batch_for(run.subject.inputs, run.request.batch)
     feeds = first_feeds(data, batch)
     under_test = {entry.name: entry.under_test for entry in built}
-    timed = measure_timing(
-        under_test, dict.fromkeys(under_test, feeds), seconds=min(_RACE_S, run.request.bench_seconds), batch=batch, cancel=run.cancel
-    )
+    with measuring(run.out) as at:
+        timed = measure_timing(
+            under_test, dict.fromkeys(under_test, feeds), seconds=min(_RACE_S, run.request.bench_seconds), batch=batch, cancel=run.cancel, at=at
+        )
     return min(built, key=lambda entry: timed[entry.name].latency_ms.middle)
 
 

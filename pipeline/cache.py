@@ -3,6 +3,7 @@
 Rules:
 - an entry is whole or not there: it is moved in by one rename, its manifest written and sealed before;
 - an engine is taken only after every check that opening it would make, and a damaged one is thrown away;
+- a result of several files is taken only when each is what it was;
 - what is computed by our own code is keyed by that code too: an update never serves old results;
 - the size is bounded: the entries that were not used for longest go first.
 """
@@ -34,7 +35,15 @@ T = TypeVar("T")
 MAX_CACHE_BYTES = 2 << 30
 MAX_VALUE_BYTES = 1 << 20
 VALUE_NAME = "value.json"
+RESULT_NAME = "result.json"
 TIMING_NAME = "timing.cache"
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What is in a folder: the digests of its files by name, and the value that tells what they are."""
+
+    files: dict[str, str]
+    value: msgspec.Raw
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +95,28 @@ class StageCache:
         shutil.copytree(entry, target, dirs_exist_ok=True)
         os.utime(entry)
         return True
+
+    def put_result(self, kind: str, key: str, folder: Path, value: object) -> None:
+        """Keep a copy of `folder` with a `value` that tells what is in it; its paths lie in `folder`."""
+        kept = _Kept(_digests(folder), msgspec.Raw(encode_paths(folder, value)))
+        (folder / RESULT_NAME).write_bytes(msgspec.json.encode(kept))
+        self.put(kind, key, folder)
+
+    def take_result(self, kind: str, key: str, folder: Path, type_: type[T]) -> T | None:
+        """Copy what `put_result` kept into the existing, empty `folder`; None, and nothing in it, when there is none or it is damaged."""
+        if not self.take_folder(kind, key, folder):
+            return None
+        try:
+            kept = msgspec.json.decode((folder / RESULT_NAME).read_bytes(), type=_Kept)
+            (folder / RESULT_NAME).unlink()
+            if _digests(folder) == kept.files:
+                return decode_paths(folder, bytes(kept.value), type_)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            pass
+        for damaged in (self._entry(kind, key), folder):
+            shutil.rmtree(damaged, ignore_errors=True)
+        folder.mkdir()
+        return None
 
     def put_value(self, kind: str, key: str, value: object) -> None:
         """Keep a small value that msgspec can write."""
@@ -146,8 +177,14 @@ def digest_of_tree(path: Path | None) -> str:
 
 
 def digest_of_code(package: ModuleType) -> str:
-    """The digest of a package's own source files."""
-    return key_of([(path.name, digest_of_file(path)) for folder in package.__path__ for path in sorted(Path(folder).glob("*.py"))])
+    """The digest of a package's own source files, those of its sub-packages too."""
+    folders = [Path(folder) for folder in package.__path__]
+    return key_of([(str(path.relative_to(folder)), digest_of_file(path)) for folder in folders for path in sorted(folder.rglob("*.py"))])
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != RESULT_NAME)
+    return {str(path.relative_to(folder)): digest_of_file(path) for path in files}
 
 
 def _size_bytes(folder: Path) -> int:

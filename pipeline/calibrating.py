@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-
-import msgspec
 
 from .. import calibration as calibration_package
 from ..calibration.calibrate import Calibration, CalibrationOptions, calibrate
 from ..calibration.ranges import MethodName
 from ..core.dataset import Dataset
-from ..core.digest import digest_of_file
 from ..core.errors import Rejected
-from .cache import StageCache, decode_paths, digest_of_code, digest_of_tree, encode_paths, key_of
+from ..engines.model import digest_of_model
+from .cache import StageCache, digest_of_code, digest_of_tree, key_of
 from .request import OptimizeRequest
 from .run import Run
 from .subject import Subject
@@ -22,7 +19,6 @@ from .subject import Subject
 Progress = Callable[[float, str], None]
 Cancel = Callable[[], bool]
 _KIND = "calibrations"
-_RESULT_NAME = "calibration.json"
 
 
 def calibration_or_none(
@@ -62,13 +58,12 @@ def run_calibration(
         repair=request.repair and not request.quick,
     )
     key = "" if cache is None else _key(request, subject, options)
-    if cache is not None and (found := _take(cache, key, out)) is not None:
+    if cache is not None and (found := cache.take_result(_KIND, key, out, Calibration)) is not None:
         progress(1.0, "calibrated before")
         return found
     calibration = calibrate(subject.path, data, out, options, progress=progress, cancel=cancel)
     if cache is not None:
-        (out / _RESULT_NAME).write_bytes(encode_paths(out, calibration))
-        cache.put(_KIND, key, out)
+        cache.put_result(_KIND, key, out, calibration)
     return calibration
 
 
@@ -76,29 +71,9 @@ def _key(request: OptimizeRequest, subject: Subject, options: CalibrationOptions
     data = None if request.calibration is None else Path(request.calibration)
     card = subject.path.with_suffix(".toml")
     return key_of(
-        digest_of_file(subject.path),
+        digest_of_model(subject.path),
         digest_of_tree(card if card.is_file() else None),
         digest_of_tree(data),
         options,
         digest_of_code(calibration_package),
     )
-
-
-def _take(cache: StageCache, key: str, out: Path) -> Calibration | None:
-    if not cache.take_folder(_KIND, key, out):
-        return None
-    try:
-        found = decode_paths(out, (out / _RESULT_NAME).read_bytes(), Calibration)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        _empty(out)
-        return None
-    named = (found.onnxruntime, found.table, *(path for path in (found.tensorrt, found.tensorrt_cache) if path is not None))
-    if all(path.is_file() for path in named):
-        return found
-    _empty(out)
-    return None
-
-
-def _empty(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.mkdir()

@@ -79,6 +79,9 @@ class Climb:
             if (reason := _no_time_left(run, self.built)) is not None:
                 run.notes.append(f"{self._name(rung)} was not tried: {reason}")
                 continue
+            if (lost := run.why_left_out(self._name(rung))) is not None:
+                failures.append(error_from_reason(lost))
+                continue
             begin = start + share * index
             try:
                 self.built.append(self._try_rung(rung, files[rung.source], sources.calibration, run.part(begin, begin + share)))

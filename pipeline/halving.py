@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from .. import calibration as calibration_package
 from ..calibration.half import write_half
 from ..calibration.written import Written
 from ..core.dataset import Dataset
-from ..core.digest import digest_of_file
-from ..core.errors import Rejected
-from .cache import decode_paths, digest_of_code, digest_of_tree, encode_paths, key_of
+from ..core.errors import Rejected, Unfit
+from ..engines.model import digest_of_model
+from .cache import digest_of_code, digest_of_tree, key_of
 from .run import Progress, Run
 
 _KIND = "halves"
-_RESULT_NAME = "halved.json"
 
 
 def half_or_none(run: Run, model: Path, data: Dataset | None, out: Path, progress: Progress) -> Path | None:
@@ -25,30 +22,20 @@ def half_or_none(run: Run, model: Path, data: Dataset | None, out: Path, progres
     """
     cache = run.workshop.cache
     samples = None if data is None or run.request.calibration is None else Path(run.request.calibration)
-    key = "" if cache is None else key_of(digest_of_file(model), digest_of_tree(samples), digest_of_code(calibration_package))
-    found = None
-    if cache is not None and cache.take_folder(_KIND, key, out):
-        found = _taken(out)
+    key = "" if cache is None else key_of(digest_of_model(model), digest_of_tree(samples), digest_of_code(calibration_package))
+    found = None if cache is None else cache.take_result(_KIND, key, out, Written)
     if found is None:
         try:
             found = write_half(model, data, out, threads=run.request.threads, progress=progress, cancel=run.cancel)
-        except Rejected as error:
+        except (Rejected, Unfit) as error:
+            if isinstance(error, Unfit) and error.code != "model-too-large":
+                raise
             run.notes.append(f"there is no half precision of {model.name}: {error.message}")
             return None
         if cache is not None:
-            (out / _RESULT_NAME).write_bytes(encode_paths(out, found))
-            cache.put(_KIND, key, out)
+            cache.put_result(_KIND, key, out, found)
     run.notes += found.warnings
     if found.changed == 0:
         run.notes.append(f"there is no half precision of {model.name}: every node stays in float")
         return None
     return found.path
-
-
-def _taken(out: Path) -> Written | None:
-    """What an earlier run has found, when it is whole."""
-    try:
-        found = decode_paths(out, (out / _RESULT_NAME).read_bytes(), Written)
-    except (OSError, msgspec.DecodeError):
-        return None
-    return found if found.path.is_file() else None

@@ -26,6 +26,7 @@ from .subject import Subject
 
 Cancel = Callable[[], bool]
 Progress = Callable[[float, str], None]
+Turn = Callable[[str], None]
 # Twenty readings of the sensor; one that averages lengthens its window itself.
 MIN_ENERGY_S = 2.0
 
@@ -50,6 +51,10 @@ class Timing:
     conditions: Conditions
 
 
+def _nobody(_name: str) -> None:
+    """Nobody hears whose turn it is."""
+
+
 def open_engine(entry: EngineUnderTest, engine: Path | None = None) -> Runner:
     return load_backend(entry.backend).open(engine or entry.engine, entry.options)
 
@@ -63,18 +68,28 @@ def measure_fidelity(
     *,
     progress: Progress,
     cancel: Cancel,
+    at: Turn = _nobody,
 ) -> dict[str, Fidelity]:
-    """Run all `engines` over `dataset`, sample by sample or in the model's own batch, against the one named `reference`: FP32."""
+    """Run all `engines` over `dataset`, sample by sample or in the model's own batch, against the one named `reference`: FP32.
+
+    `at` hears whose turn it is, before anything of that engine runs.
+    """
     sees_logits = all(entry.logits is not None for entry in engines.values())
     meters = {name: FidelityMeter(subject.classified, {} if sees_logits else subject.softmax) for name in engines}
     size = subject.fixed_batch or 1
+    runners: dict[str, Runner] = {}
     with ExitStack() as stack:
-        runners = {name: stack.enter_context(open_engine(entry, entry.logits if sees_logits else None)) for name, entry in engines.items()}
+        for name, entry in engines.items():
+            at(name)
+            runners[name] = stack.enter_context(open_engine(entry, entry.logits if sees_logits else None))
         for batch in dataset.batches(size):
             if cancel():
                 raise Unfit("cancelled", "the measurement was cancelled", "Start it again")
             feeds = filled_feeds(batch.feeds, size)
-            outputs = {name: first_samples(runner.infer(cast_feeds(feeds, runner.inputs)), batch.size, size) for name, runner in runners.items()}
+            outputs = {}
+            for name, runner in runners.items():
+                at(name)
+                outputs[name] = first_samples(runner.infer(cast_feeds(feeds, runner.inputs)), batch.size, size)
             for name, meter in meters.items():
                 meter.add(outputs[reference], outputs[name], batch.size, batch.labels)
             done = batch.start + batch.size
@@ -83,23 +98,33 @@ def measure_fidelity(
 
 
 def measure_timing(
-    engines: Mapping[str, EngineUnderTest], feeds: Mapping[str, Tensors | None], *, seconds: float, batch: int, cancel: Cancel | None = None
+    engines: Mapping[str, EngineUnderTest],
+    feeds: Mapping[str, Tensors | None],
+    *,
+    seconds: float,
+    batch: int,
+    cancel: Cancel | None = None,
+    at: Turn = _nobody,
 ) -> dict[str, Timing]:
-    """Latency of all engines interleaved, then the energy of each; `feeds` by engine, None = zeros of the right shapes."""
+    """Latency of all engines interleaved, then the energy of each; `feeds` by engine, None = zeros of the right shapes. `at` as in
+    `measure_fidelity`.
+    """
     with ExitStack() as stack:
         calls: dict[str, Callable[[], object]] = {}
         providers: dict[str, str] = {}
         for name, entry in engines.items():
+            at(name)
             runner = stack.enter_context(open_engine(entry))
             given = feeds[name]
             inputs = zeros_for(runner.inputs, batch) if given is None else cast_feeds(given, runner.inputs)
             calls[name] = _call(runner, inputs)
             providers[name] = runner.provider
         before = take_snapshot()
-        latencies = measure_interleaved(calls, seconds=seconds, cancel=cancel)
+        latencies = measure_interleaved(calls, seconds=seconds, cancel=cancel, at=at)
         after = take_snapshot()
         timings = {}
         for name, entry in engines.items():
+            at(name)
             version = load_backend(entry.backend).capabilities().version
             workload = Workload(entry.options.threads, batch, entry.backend, version, providers[name])
             energy = measure_energy(calls[name], seconds=max(MIN_ENERGY_S, seconds), cancel=cancel, workload=workload)

@@ -13,7 +13,7 @@ from ..core.errors import Rejected
 from ..core.measurement import Candidate, Fidelity
 from ..engines.discovery import usable_backend
 from .apprentice import build_apprentice
-from .automatic import build_rewritten, search_for_best
+from .automatic import TUNED, build_rewritten, search_for_best
 from .build import Built, finish_engine, unfinished
 from .choose import choose, goal_of
 from .climb import Climb
@@ -25,6 +25,7 @@ from .request import OptimizeRequest, OptimizeResult
 from .run import Run
 from .spare import why_not_now
 from .subject import Subject, batch_for, open_subject
+from .underway import measuring
 from .workshop import Workshop, open_workshop
 
 Progress = Callable[[float, str], None]
@@ -62,7 +63,7 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         climb.build_others(sources, end, end + 0.05)
         built = climb.built
         if is_auto:
-            built += run.attempt("int8-tuned", lambda: build_rewritten(run, backend, sources, work)) or []
+            built += run.attempt(TUNED, lambda: build_rewritten(run, backend, sources, work)) or []
     judge = _judge(run, evaluation_set or calibration_set, "evaluation" if evaluation_set else "calibration")
     search = None
     if recipe.steps:
@@ -151,13 +152,15 @@ def _measure(run: Run, built: list[Built], judge: Judge | None, start: float) ->
     run.check_cancelled()
     run.progress(0.9, "measuring latency and energy")
     batch = batch_for(subject.inputs, request.batch)
-    timings = measure_timing(
-        {entry.name: entry.under_test for entry in built},
-        dict.fromkeys((entry.name for entry in built), first_feeds(data, batch) if data is not None else None),
-        seconds=request.bench_seconds,
-        batch=batch,
-        cancel=run.cancel,
-    )
+    with measuring(run.out) as at:
+        timings = measure_timing(
+            {entry.name: entry.under_test for entry in built},
+            dict.fromkeys((entry.name for entry in built), first_feeds(data, batch) if data is not None else None),
+            seconds=request.bench_seconds,
+            batch=batch,
+            cancel=run.cancel,
+            at=at,
+        )
     return tuple(
         Candidate(
             name=entry.name,

@@ -11,7 +11,6 @@ from typing import Any
 import onnx
 
 from .. import compression as compression_package
-from ..compression import search as search_package
 from ..compression.activations import Engine
 from ..compression.codec.container import serialized
 from ..compression.samples import Samples
@@ -20,15 +19,15 @@ from ..compression.search.plan import Plan, Setting
 from ..compression.search.skeleton import float_names
 from ..compression.search.space import Space
 from ..core.dataset import Dataset
-from ..core.digest import digest_of_file
 from ..core.files import write_atomic
 from ..engines.base import Capabilities
 from ..engines.discovery import load_backend
+from ..engines.model import digest_of_model
 from .build import Built, unfinished
 from .cache import digest_of_code, digest_of_tree, key_of
 from .climb import EXACT, Climb
 from .ladder import FALLBACK
-from .rewriting import write_rewritten
+from .rewriting import rewrite_here
 from .run import Run
 from .sources import write_sources
 
@@ -94,18 +93,16 @@ class PlanBuilder:
         data = self.run.request.calibration
         levels = sorted((width.makers, width.levels[plan.levels.get(width.makers, 0)]) for width in self.space.widths)
         return key_of(
-            digest_of_file(self.run.subject.path),
+            digest_of_model(self.run.subject.path),
             digest_of_tree(None if data is None else Path(data)),
             self.samples.count,
             plan.text,
             levels,
             digest_of_code(compression_package),
-            digest_of_code(search_package),
         )
 
 
 def rewritten_file(run: Run, quantised: Path, folder: Path) -> Path:
     """`quantised`, or a file in `folder` that computes the same in less time."""
     target = folder / "rewritten.onnx"
-    notes = write_rewritten(quantised, target, threads=run.request.threads, cancel=run.cancel)
-    return target if notes else quantised
+    return target if rewrite_here(run, quantised, target) else quantised

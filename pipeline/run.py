@@ -10,7 +10,7 @@ from typing import TypeVar
 from ..core.errors import Reason, Unfit
 from .request import OptimizeRequest
 from .subject import Subject
-from .underway import underway
+from .underway import measuring_step, underway
 from .workshop import Workshop
 
 Progress = Callable[[float, str], None]
@@ -38,6 +38,13 @@ class Run:
     def why_lost(self, step: str) -> Reason | None:
         """How the worker ended that died in `step`; None when none did."""
         return next((entry.reason for entry in self.request.lost if entry.name == step), None)
+
+    def why_left_out(self, engine: str) -> Reason | None:
+        """How the worker ended that died while it measured `engine`, with a note; None when none did."""
+        reason = self.why_lost(measuring_step(engine))
+        if reason is not None:
+            self.notes.append(f"{engine} was left out, because measuring it ended its worker: {reason.line()}")
+        return reason
 
     def attempt(self, step: str, action: Callable[[], Result]) -> Result | None:
         """What `action` returns; None with a note when an earlier worker died in it."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from .. import compression as compression_package
 from ..calibration.normalize import normalized_model
 from ..calibration.table import load_table
-from ..compression import search as search_package
 from ..compression.activations import Engine
 from ..compression.fidelity import Reference, record_reference
 from ..compression.network import Network
@@ -27,10 +26,10 @@ from ..compression.search.prices import Goal, Prices
 from ..compression.search.report import layers_of
 from ..compression.search.space import Space
 from ..core.dataset import Dataset
-from ..core.digest import digest_of_file
 from ..core.measurement import Latency
 from ..core.search import SearchReport
 from ..engines.base import BuildOptions
+from ..engines.model import digest_of_model
 from ..profiling.energy_run import measure_energy
 from .allowance import Allowance
 from .build import Built
@@ -45,6 +44,7 @@ from .run import Run
 from .skeletons import Skeletons
 from .spending import Spending
 from .subject import batch_for
+from .underway import measuring
 
 FIRST_DAMAGE = 0.06
 # Of the seconds, what timing single layers may take at most, and what weighing layers in float may.
@@ -149,11 +149,10 @@ class Search:
         """The space that an earlier run has weighed, or what `made` makes."""
         cache, request, effort = self.run.workshop.cache, self.run.request, self.spending.effort
         key = key_of(
-            digest_of_file(self.run.subject.path),
+            digest_of_model(self.run.subject.path),
             digest_of_tree(None if request.calibration is None else Path(request.calibration)),
             (effort.weighed, effort.probes),
             digest_of_code(compression_package),
-            digest_of_code(search_package),
         )
         found = None if cache is None else cache.take_value(_KIND, key, KeptSpace)
         if found is not None:
@@ -212,5 +211,6 @@ class Search:
         batch = batch_for(self.run.subject.inputs, self.run.request.batch)
         feeds = {self.start.name: first_feeds(self.data, batch)}
         seconds = min(_RACE_S, self.run.request.bench_seconds)
-        timed = measure_timing({self.start.name: self.start.under_test}, feeds, seconds=seconds, batch=batch, cancel=self.run.cancel)
+        with measuring(self.run.out) as at:
+            timed = measure_timing({self.start.name: self.start.under_test}, feeds, seconds=seconds, batch=batch, cancel=self.run.cancel, at=at)
         return timed[self.start.name].latency_ms

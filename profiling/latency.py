@@ -57,18 +57,23 @@ def measure_interleaved(
     max_samples: int = 100_000,
     clock_ns: Clock = time.perf_counter_ns,
     cancel: Callable[[], bool] | None = None,
+    at: Callable[[str], None] | None = None,
 ) -> dict[str, Latency]:
     """Measure several callables in turns of shuffled order, `seconds` of each: a slow moment of the machine hits all of them.
 
     A turn runs each callable in a short burst, so that its working set is warm as it is in steady use; the first call of a burst is
-    not counted.
+    not counted. `at` hears the name before each warming up and each burst, outside of what is timed.
 
     Raises:
         Unfit: ``cancelled``.
     """
     samples: dict[str, list[int]] = {name: [] for name in calls}
     spent_ns = dict.fromkeys(calls, 0)
-    burst = {name: _burst_length(call, warmup_s, clock_ns) for name, call in calls.items()}
+    burst = {}
+    for name, call in calls.items():
+        if at is not None:
+            at(name)
+        burst[name] = _burst_length(call, warmup_s, clock_ns)
     shuffle = random.Random(0)
     order = list(calls)
     # A collection of cycles in the middle of a call would be counted as the model's.
@@ -78,6 +83,8 @@ def measure_interleaved(
                 raise Unfit("cancelled", "the measurement was cancelled", "Start it again")
             shuffle.shuffle(open_calls)
             for name in open_calls:
+                if at is not None:
+                    at(name)
                 spent_ns[name] += _run_burst(calls[name], burst[name], samples[name], clock_ns, is_alone=len(calls) == 1)
     return {name: summarise(values, spent_ns[name]) for name, values in samples.items()}
 

@@ -1,5 +1,7 @@
 """The real worker, in which one step takes more memory than it may, or crashes: ``GREEDY_STEPS`` is ``{"step": "hoards" | "aborts"}``.
 
+``measuring NAME`` is a step too: opening the engine NAME for a measurement.
+
 Started in place of the Python that runs the real worker: ``script -m edgewright.pipeline.worker TASK``.
 """
 
@@ -27,9 +29,9 @@ def _suffer(how: str) -> None:
 
 def main() -> int:
     wanted = json.loads(os.environ["GREEDY_STEPS"])
-    from edgewright.pipeline import climb, worker
+    from edgewright.pipeline import climb, measure, worker
 
-    build_engine, write_sources = climb.build_engine, climb.write_sources
+    build_engine, write_sources, open_engine = climb.build_engine, climb.write_sources, measure.open_engine
 
     def build(name: str, *arguments: Any, **options: Any) -> Any:
         if name in wanted:
@@ -41,6 +43,12 @@ def main() -> int:
             _suffer(wanted["calibration"])
         return write_sources(run, *arguments, **options)
 
+    def open_(entry: Any, engine: Any = None) -> Any:
+        if (step := f"measuring {entry.engine.parent.name}") in wanted:
+            _suffer(wanted[step])
+        return open_engine(entry, engine)
+
+    measure.open_engine = open_
     climb.build_engine = build  # type: ignore[assignment]
     climb.write_sources = write  # type: ignore[assignment]
     sys.argv = sys.argv[-2:]

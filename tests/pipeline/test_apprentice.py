@@ -52,7 +52,7 @@ def test_a_student_is_one_more_candidate_measured_and_gated_like_the_others(run,
     ("changes", "reason"),
     [
         ({"obstacle": "the device runs on its battery"}, "battery"),
-        ({"budget": Budget(max_build_s=1.0)}, "the budget leaves"),
+        ({"budget": Budget(max_build_s=18.0)}, "the budget leaves"),
     ],
 )
 def test_a_student_that_cannot_be_taught_now_is_a_note_and_the_rest_goes_on(run, changes, reason):

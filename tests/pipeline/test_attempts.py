@@ -15,7 +15,7 @@ from edgewright.pipeline import attempts, child
 from edgewright.pipeline.attempts import MAX_WORKERS, run_optimize
 from edgewright.pipeline.child import Limits, Outcome
 from edgewright.pipeline.request import LostStep, OptimizeRequest, OptimizeResult
-from edgewright.pipeline.underway import step_underway, underway
+from edgewright.pipeline.underway import measuring, step_underway, underway
 
 PYTHON = sys.executable
 # What a worker with ONNX Runtime takes on its own fits below it; what the greedy steps take (1 GiB) does not.
@@ -58,6 +58,17 @@ def test_a_rung_that_takes_its_worker_down_is_left_out_and_the_next_one_chosen(o
     assert check_folder(tmp_path / "out" / "fp32", trusted_by_user()).manifest.candidate == result.candidates[0]
     assert shares == sorted(shares)
     assert (outcome.peak_mb > 700) is (how == "hoards")
+
+
+def test_an_engine_that_takes_its_worker_down_when_it_is_measured_is_left_out(optimize, tmp_path):
+    outcome = optimize(**{"measuring int8": "aborts"})
+
+    result = msgspec.json.decode(outcome.result, type=OptimizeResult)
+    assert [candidate.name for candidate in result.candidates] == ["fp32"]
+    assert result.candidates[0].is_cached
+    note = "int8 was left out, because measuring it ended its worker: the worker ended by signal 6"
+    assert any(entry.startswith(note) for entry in result.notes), result.notes
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["fp32"]
 
 
 def test_without_its_calibration_a_model_keeps_its_exact_engine(optimize):
@@ -174,6 +185,22 @@ def test_of_steps_in_one_another_the_innermost_is_named(tmp_path):
         with underway(tmp_path, "auto-1"):
             assert step_underway(tmp_path) == "auto-1"
         assert step_underway(tmp_path) == "search"
+
+    assert step_underway(tmp_path) is None
+
+
+def test_while_engines_are_measured_in_turns_the_one_whose_turn_it_is_is_named(tmp_path):
+    with underway(tmp_path, "search"):
+        with measuring(tmp_path) as at:
+            assert step_underway(tmp_path) == "search"
+            at("a-long-name")
+            assert step_underway(tmp_path) == "measuring a-long-name"
+            at("int8")
+            assert step_underway(tmp_path) == "measuring int8"
+        assert step_underway(tmp_path) == "search"
+    with measuring(tmp_path) as at:
+        assert step_underway(tmp_path) is None
+        at("fp32")
 
     assert step_underway(tmp_path) is None
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import pytest
 from edgewright.core.measurement import Fidelity
-from edgewright.pipeline.cache import StageCache, decode_paths, digest_of_tree, encode_paths, key_of
+from edgewright.pipeline.cache import StageCache, decode_paths, digest_of_code, digest_of_tree, encode_paths, key_of
 
 FIDELITY = Fidelity(top1_fp32=None, top1=None, agreement=0.5, sqnr_db=30.0, samples=4)
 
@@ -81,6 +82,40 @@ def test_a_damaged_value_is_none(cache, content):
     (cache.folder / "fidelities" / "key" / "value.json").write_bytes(content)
 
     assert cache.take_value("fidelities", "key", Fidelity) is None
+
+
+def test_a_result_comes_back_with_its_paths(cache, folder, tmp_path):
+    made = folder("made", 10)
+    cache.put_result("results", "key", made, Result(made / "data", None, 3))
+    (tmp_path / "out").mkdir()
+
+    assert cache.take_result("results", "key", tmp_path / "out", Result) == Result(tmp_path / "out" / "data", None, 3)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["data"]
+    assert cache.take_result("results", "other", tmp_path / "out", Result) is None
+
+
+@pytest.mark.parametrize(("name", "content"), [("data", b""), ("data", b"y" * 10), ("data", None), ("result.json", b""), ("result.json", b"{}")])
+def test_a_damaged_result_is_none_and_thrown_away(cache, folder, tmp_path, name, content):
+    made = folder("made", 10)
+    cache.put_result("results", "key", made, Result(made / "data", None, 3))
+    path = cache.folder / "results" / "key" / name
+    path.unlink() if content is None else path.write_bytes(content)
+    (tmp_path / "out").mkdir()
+
+    assert cache.take_result("results", "key", tmp_path / "out", Result) is None
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not (cache.folder / "results" / "key").exists()
+
+
+def test_the_digest_of_code_follows_sub_packages(tmp_path):
+    package = ModuleType("package")
+    package.__path__ = [str(tmp_path)]
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "a.py").write_text("1")
+    first = digest_of_code(package)
+    (tmp_path / "inner" / "b.py").write_text("2")
+
+    assert len({first, digest_of_code(package)}) == 2
 
 
 def test_a_key_has_every_part_in_it():

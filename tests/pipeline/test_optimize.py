@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edgewright.core.budget import Budget
-from edgewright.core.errors import Rejected, Unfit
+from edgewright.core.errors import Reason, Rejected, Unfit
 from edgewright.engines.opening import check_folder
 from edgewright.engines.provenance import trusted_by_user
 from edgewright.pipeline.build import build_engine
 from edgewright.pipeline.optimize import optimize
-from edgewright.pipeline.request import OptimizeRequest
+from edgewright.pipeline.request import LostStep, OptimizeRequest
 
 
 @pytest.fixture
@@ -59,6 +59,16 @@ def test_every_candidate_is_a_finished_engine_that_carries_its_measurement(run, 
         assert (manifest.model, manifest.deployment, manifest.model_version) == ("m", "d-1", "7")
         assert manifest.fingerprint == candidate.fingerprint
     assert len({candidate.fingerprint for candidate in result.candidates}) == 2
+
+
+def test_engines_that_ended_an_earlier_worker_while_they_were_measured_are_not_measured_again(run):
+    def lost(name):
+        return (LostStep(name=f"measuring {name}", reason=Reason("out-of-memory", "too much", "Allow more", "unfit")),)
+
+    assert [candidate.name for candidate in run(lost=lost("int8")).candidates] == ["fp32"]
+    with pytest.raises(Unfit) as caught:
+        run(lost=lost("fp32"))
+    assert (caught.value.code, caught.value.message) == ("out-of-memory", "too much")
 
 
 def test_evaluation_samples_are_used_where_there_are_some(run, models, tmp_path):

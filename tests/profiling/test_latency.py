@@ -90,6 +90,19 @@ def test_callables_in_turns_each_get_their_own_time(clock):
     assert (found["a"].throughput_per_s, found["b"].throughput_per_s) == (1000, 250)
 
 
+def test_whose_turn_it_is_is_said_before_any_of_its_calls(clock):
+    turns, called = [], []
+    run_a, run_b = clock.call(1), clock.call(4)
+
+    def call(name, run):
+        called.append((name, turns[-1]))
+        run()
+
+    measure_interleaved({"a": lambda: call("a", run_a), "b": lambda: call("b", run_b)}, seconds=1, clock_ns=clock, at=turns.append)
+
+    assert set(called) == {("a", "a"), ("b", "b")}
+
+
 def test_a_slow_moment_hits_all_callables_alike(clock):
     def slowed(duration_ms):
         def run():
