@@ -19,6 +19,7 @@ from ...core.costs import Cost
 from ..network import chain_macs
 from .costs import CostTable
 from .plan import Plan, Setting, Variant
+from .skeleton import is_2_4
 from .space import Site, Space, State
 
 Goal = Literal["latency", "energy", "size"]
@@ -51,7 +52,8 @@ class Prices:
 
     def variant(self, site: Site, state: State) -> Variant:
         setting: Setting = "island" if self.setting == "codes" and (state.is_float or site.layer.name in self.floats) else self.setting
-        return Variant(self.space.chain(site, state), site.layer.size, setting)
+        is_sparse = state.form is not None and is_2_4(state.form.choice)
+        return Variant(self.space.chain(site, state), site.layer.size, setting, is_sparse)
 
     def wanted(self) -> Iterator[Variant]:
         """What is worth timing, the most useful first: every layer as it is, then each choice alone."""
