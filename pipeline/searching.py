@@ -203,7 +203,8 @@ class Search:
         return found
 
     def _energy(self, call: Call) -> float | None:
-        found = measure_energy(call, seconds=_ENERGY_S, cancel=self.run.cancel).energy
+        # Idle power is in every plan alike.
+        found = measure_energy(call, seconds=_ENERGY_S, idle_s=0.0, cancel=self.run.cancel).energy
         return None if found is None else found.mean
 
     # --- limits -----------------------------------------------------------------------------------------------------------------------

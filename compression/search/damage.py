@@ -20,6 +20,7 @@ from ..coupling import ChannelGroup, Coupling, couple
 from ..fidelity import Reference
 from ..forms._base import Form as FormKind
 from ..forms._base import Piece, Rank
+from ..forms.cp import FORM as CP
 from ..forms.depthwise import FORM as DEPTHWISE
 from ..forms.lowrank import FORM as LOW_RANK
 from ..forms.sparse import FORM as SPARSE
@@ -35,7 +36,7 @@ from ..surgery import replace_layer
 from ..thinning import Reader, Thinning
 from .space import MAX_GROUPS_OF_A_SITE, MAX_LEVELS, Form, Space, Width, sites_of
 
-FORMS: tuple[FormKind, ...] = (LOW_RANK, TUCKER2, SPATIAL, DEPTHWISE)
+FORMS: tuple[FormKind, ...] = (LOW_RANK, TUCKER2, SPATIAL, DEPTHWISE, CP)
 # Of use only to a runtime whose kernels skip zeros.
 SPARSE_FORMS: tuple[FormKind, ...] = (*FORMS, SPARSE)
 MAX_RANKS_OF_A_KIND = 4
