@@ -119,6 +119,10 @@ class AgentFile(_Section, frozen=True, kw_only=True):
     fleet: Annotated[str, Meta(description="The fleet's name.")]
     device: Annotated[str, Meta(description="This device's name in it.")]
     broker: BrokerSection
+    enrolment: Annotated[
+        int,
+        Meta(ge=0, le=1 << 32, description="Number of this enrolment: a board that takes another's place counts its sessions and events from it."),
+    ] = 0
     paths: PathsSection = PathsSection()
     limits: LimitsSection = LimitsSection()
     optimize: OptimizeSection = OptimizeSection()
@@ -141,6 +145,7 @@ class AgentConfig:
     telemetry: TelemetrySection
     models: dict[str, ModelSection]
     folder: Path
+    enrolment: int = 0
 
     def model(self, name: str) -> ModelSection:
         return self.models.get(name, ModelSection())
@@ -176,6 +181,7 @@ def config_from_toml(path: Path) -> AgentConfig:
         telemetry=file.telemetry,
         models=file.models,
         folder=folder,
+        enrolment=file.enrolment,
     )
 
 

@@ -58,8 +58,7 @@ def write_sources(
     calibration = calibration_or_none(run, subject, data, work / "int8", _part(progress, 0.0, end), floats) if quantizes else None
     if not needs_files:
         return Sources(subject.path, calibration)
-    # With flags FP16 needs no file: TensorRT chooses per layer where it is the faster.
-    half = half_or_none(run, subject.path, data, work / "fp16", _part(progress, 0.7, 0.85)) if capabilities.is_strongly_typed else None
+    half = half_or_none(run, subject.path, data, work / "fp16", _part(progress, 0.7, 0.85))
     mixed = None
     if calibration is not None and calibration.tensorrt is not None and (half is not None or not capabilities.is_strongly_typed):
         mixed = half_or_none(run, calibration.tensorrt, data, work / "mixed", _part(progress, 0.85, 1.0))
