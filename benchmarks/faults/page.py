@@ -109,9 +109,9 @@ def _shortages(folder: Path) -> str:
         ended = f"{line['ended']} ({line['reason']})" if line["ended"] != "SUCCEEDED" else line["ended"]
         rows.append((line["fault"], f"{line['fault_s']:.1f} s", ended, f"{line['recovery_s']:.1f} s", line["lives"]))
     head = (
-        "## Shortages\n\nMark: 60 s after the fault's end, without a person. The state lies on a tmpfs of 48 MB; limits are put on the running process. "
-        "Where a deployment is lost, the next one has to succeed. An agent that ends is started again after the unit's 10 s, and its watchdog has the "
-        "unit's 40 s. A file system is read-only from the agent's start on: under a running agent the kernel refuses the remount.\n\n"
+        "## Shortages\n\nMark: 60 s after the fault's end, without a person. The state lies on a tmpfs of 48 MB; limits are put on the running "
+        "process. Where a deployment is lost, the next one has to succeed. An agent that ends is started again after the unit's 10 s, and its "
+        "watchdog has the unit's 40 s. A file system is read-only from the agent's start on: under a running agent the kernel refuses the remount.\n\n"
     )
     return head + _table(*rows) if lines else ""
 
@@ -123,12 +123,12 @@ def _idle(folder: Path) -> str:
         wire, flash = f"{line['wire_mb_per_day']:.2f} MB", f"{line['flash_mb_per_day']:.2f} MB"
         rows.append((f"{line['seconds']:.0f} s", f"{line['wire_bytes']} bytes", line["segments"], wire, f"{line['flash_bytes']} bytes", flash))
     head = (
-        "## An idle day\n\nMarks: 1 MB on the wire, 1 MB to flash. Telemetry every 60 s and a keep-alive of 30 s, the defaults, on TCP without TLS; extrapolated "
-        "from a few minutes, headers of 40 bytes per segment and acknowledgement added by arithmetic. Written is what the kernel counts for the agent's "
-        "process on a real disk; its log was kept elsewhere.\n\n"
+        "## An idle day\n\nMarks: 1 MB on the wire, 1 MB to flash. Telemetry every 60 s and a keep-alive of 30 s, the defaults, on TCP without TLS; "
+        "extrapolated from a few minutes, headers of 40 bytes per segment and acknowledgement added by arithmetic. Written is what the kernel counts "
+        "for the agent's process on a real disk; its log was kept elsewhere.\n\n"
     )
     tail = "".join(
-        f"\nA deployment of {line['deployed_bytes'] / 1e6:.2f} MB had {line['deployment_bytes'] / 1e6:.2f} MB written to flash, by the agent's own count.\n"
+        f"\nA deployment of {line['deployed_bytes'] / 1e6:.2f} MB had {line['deployment_bytes'] / 1e6:.2f} MB written to flash, as the agent counts.\n"
         for line in lines
         if line["deployment_bytes"] is not None
     )

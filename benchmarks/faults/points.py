@@ -2,8 +2,8 @@
 
 A point stands before every system call that changes the state folder, before and after every change of the ledger, and at each MQTT
 acknowledgement in either direction. A point's number is its label and how often that label was passed before (``rename journal.json#3``): names that
-change from run to run (process ids, digests, the numbers of events and commands) are written as one letter. The product knows nothing of this: the functions of `os` are
-wrapped in this process.
+change from run to run (process ids, digests, the numbers of events and commands) are written as one letter. The product knows nothing of this: the
+functions of `os` are wrapped in this process.
 """
 
 from __future__ import annotations
