@@ -111,7 +111,7 @@ def _shortages(folder: Path) -> str:
     head = (
         "## Shortages\n\nMark: 60 s after the fault's end, without a person. The state lies on a tmpfs of 48 MB; limits are put on the running "
         "process. Where a deployment is lost, the next one has to succeed. An agent that ends is started again after the unit's 10 s, and its "
-        "watchdog has the unit's 40 s. A file system is read-only from the agent's start on: under a running agent the kernel refuses the remount.\n\n"
+        "watchdog has the unit's 40 s. A file system is read-only from the agent's start on: under a running agent the kernel refuses that.\n\n"
     )
     return head + _table(*rows) if lines else ""
 
@@ -128,7 +128,7 @@ def _idle(folder: Path) -> str:
         "for the agent's process on a real disk; its log was kept elsewhere.\n\n"
     )
     tail = "".join(
-        f"\nA deployment of {line['deployed_bytes'] / 1e6:.2f} MB had {line['deployment_bytes'] / 1e6:.2f} MB written to flash, as the agent counts.\n"
+        f"\nA deployment of {line['deployed_bytes'] / 1e6:.2f} MB had {line['deployment_bytes'] / 1e6:.2f} MB written, as the agent counts.\n"
         for line in lines
         if line["deployment_bytes"] is not None
     )
