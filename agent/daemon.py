@@ -59,7 +59,7 @@ class Daemon:
         self.problems: dict[str, Reason] = {}
         options = link_options(config)
         self._lock = lock_state(config.state)
-        start = count_start(config.state)
+        start = count_start(config.state, config.enrolment)
         store, file = Store(config.state), JournalFile(config.state)
         self.lanes = Lanes(self.post)
         self.outbox = Outbox(config.state, config.limits.outbox_events, max_bytes=config.limits.outbox_bytes)

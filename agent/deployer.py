@@ -37,6 +37,7 @@ from .steps import Steps
 from .store import Store
 from .vitals import read_vitals, written_bytes
 from .wear import Wear
+from .wiping import Wiping
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class Deployer:
             chunk_timeout_s=limits.chunk_timeout_s,
             monotonic_s=parts.monotonic_s,
         )
+        self.wiping = Wiping(self)
         upkeep.after_start(self)
 
     @property
@@ -128,7 +130,8 @@ class Deployer:
             # One model's end may be what another one waits for.
             changed = [name for name in list(self.journal.models) if self._advance_model(name)]
             if not changed:
-                return
+                break
+        self.wiping.turn()
 
     def _advance_model(self, name: str) -> bool:
         """Returns whether anything was done."""
