@@ -127,7 +127,8 @@ def _idle(folder: Path) -> str:
         "extrapolated from a few minutes, headers of 40 bytes per segment and acknowledgement added by arithmetic. Written is what the kernel counts "
         "for the agent's process on a real disk; its log was kept elsewhere.\n\n"
     )
-    tail = "".join(
+    tail = "\nMemory and processor time of an idle agent alone on the machine: [footprint.md](footprint.md).\n" * bool(lines)
+    tail += "".join(
         f"\nA deployment of {line['deployed_bytes'] / 1e6:.2f} MB had {line['deployment_bytes'] / 1e6:.2f} MB written, as the agent counts.\n"
         for line in lines
         if line["deployment_bytes"] is not None
