@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.errors import EdgewrightError
+from .last_resort import end_when_crippled
 from .logs import start_logging
 
 
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"edgewright: {error.reason.line()} [{error.code}]", file=sys.stderr)
         return 1
 
+    end_when_crippled()
     _stop_on_signals(daemon.stop)
     gc.freeze()  # what was loaded stays: collections need not walk it again
     try:
