@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -18,9 +19,11 @@ from ..core.trust import Sign, seal
 from ..core.wire.fields import MAX_COUNT
 from ..core.wire.messages import Command, Desired, Order, encode
 from ..core.wire.topics import check_name
+from .audit import note
 from .database import Database
 from .goals import Wanted, check_fits, goals_of, portions, set_goals
-from .tables import CommandRow, Deployment, Device, Goal, ProfileRow
+from .rollout_tables import MemberRow
+from .tables import CommandRow, Deployment, Device, Goal, ProfileRow, Target
 
 DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
@@ -36,7 +39,7 @@ class Orders:
     """Writes goals, and signs what the serving process has to publish.
 
     Sequence numbers are UNIX seconds where that is more than one above the last: a database that was lost or restored does not start below
-    what devices have accepted already.
+    what devices have accepted already. What a person orders has an `actor`, and then its line in the audit log, in the same transaction.
     """
 
     def __init__(self, database: Database, fleet: str) -> None:
@@ -44,7 +47,7 @@ class Orders:
         self._fleet = fleet
 
     def enroll(self, device: str, now_s: float, certificate: str = "", certificate_expires_s: float | None = None) -> None:
-        """Add the device; one that is enrolled already starts anew: its state may be lost."""
+        """Add the device. One that is enrolled already keeps its goals and its history and starts anew: it may be another board."""
         check_name(device, what="device")
         with self._database.transaction() as session:
             known = session.get(Device, device)
@@ -53,6 +56,8 @@ class Orders:
             else:
                 known.certificate, known.certificate_expires_s = certificate, certificate_expires_s
                 known.online, known.session, known.goal_changed, known.retired_s = False, 0, True, None
+                known.reported = None
+                _begin_anew(session, device, now_s)
 
     def enroll_many(self, devices: Sequence[str], now_s: float) -> None:
         """Add devices of which none is enrolled yet, in one transaction."""
@@ -76,7 +81,7 @@ class Orders:
         with self._database.transaction() as session:
             session.execute(update(Device).where(Device.name == device).values(certificate=serial, certificate_expires_s=expires_s))
 
-    def retire(self, device: str, now_s: float) -> None:
+    def retire(self, device: str, now_s: float, actor: str = "") -> None:
         """The device leaves the fleet: it has no goal any more, and no order means it; its history stays.
 
         Raises:
@@ -88,9 +93,11 @@ class Orders:
                 self._set(session, model, {device: None}, now_s)
             gone = {"retired_s": now_s, "online": False, "certificate": "", "certificate_expires_s": None}
             session.execute(update(Device).where(Device.name == device).values(**gone))
+            _note(session, actor, "device.retire", device, now_s)
 
-    def wipe(self, device: str, now_s: float) -> int:
-        """Take every model from the device's goal; returns how many there were.
+    def wipe(self, device: str, now_s: float, actor: str = "") -> tuple[int, int]:
+        """Take every model from the device's goal, and let it erase what it has made and measured. Returns how many models there were, and the
+        number of this wipe, which the device reports when it is done.
 
         Raises:
             Rejected: ``device-unknown``.
@@ -100,9 +107,12 @@ class Orders:
             models = goals_of(session, [device]).get(device, {})
             for model in models:
                 self._set(session, model, {device: None}, now_s)
-            return len(models)
+            row = session.get_one(Device, device)
+            row.wipe, row.goal_changed = row.wipe + 1, True
+            _note(session, actor, "device.wipe", device, now_s, f"{len(models)} models")
+            return len(models), row.wipe
 
-    def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float) -> None:
+    def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float, actor: str = "") -> None:
         """Make `order` the goal for `model` on `devices` (none named: on all); whatever was the goal there is superseded.
 
         Raises:
@@ -112,6 +122,7 @@ class Orders:
             names = self._existing(session, devices)
             self.add_deployment(session, model, order, now_s)
             self._set(session, model, dict.fromkeys(names, Wanted(order.deployment)), now_s)
+            _note(session, actor, "deployment.start", order.deployment, now_s, f"{model} {order.version} to {len(names)} devices")
 
     def _set(self, session: Session, model: str, wanted: Mapping[str, Wanted | None], now_s: float) -> None:
         for reason in self.set_goals(session, model, wanted, now_s).values():
@@ -139,13 +150,15 @@ class Orders:
     def goals(self, model: str, devices: Sequence[str]) -> list[Order]:
         """What `devices` (none named: all) shall have as `model` by now, the most frequent first."""
         with self._database.transaction() as session:
-            query = select(Goal.deployment).where(Goal.model == model).group_by(Goal.deployment).order_by(func.count().desc())
-            if devices:
-                query = query.where(Goal.device.in_(devices))
-            bodies = [found.body for name in session.scalars(query) if (found := session.get(Deployment, name)) is not None]
+            counts: Counter[str] = Counter()
+            for part in portions(devices) if devices else (None,):
+                query = select(Goal.deployment, func.count()).where(Goal.model == model).group_by(Goal.deployment)
+                for name, count in session.execute(query if part is None else query.where(Goal.device.in_(part))):
+                    counts[name] += count
+            bodies = [found.body for name, _ in counts.most_common() if (found := session.get(Deployment, name)) is not None]
         return [msgspec.json.decode(body, type=Order) for body in bodies]
 
-    def remove(self, model: str, devices: Sequence[str], now_s: float | None = None) -> int:
+    def remove(self, model: str, devices: Sequence[str], now_s: float | None = None, actor: str = "") -> int:
         """Take `model` from the goal of `devices` (none named: of all); returns how many had it. `now_s`: None = the clock.
 
         Raises:
@@ -158,7 +171,9 @@ class Orders:
                 hint = nearest_hint(model, known) if known else "Nothing is deployed"
                 raise Rejected("model-unknown", f"no device shall have a model {model!r}", hint)
             having = [name for part in portions(names) for name, goals in goals_of(session, part).items() if model in goals]
-            self._set(session, model, dict.fromkeys(having), time.time() if now_s is None else now_s)
+            when_s = time.time() if now_s is None else now_s
+            self._set(session, model, dict.fromkeys(having), when_s)
+            _note(session, actor, "model.remove", model, when_s, f"from {len(having)} devices: {' '.join(having[:20])}")
         return len(having)
 
     def _existing(self, session: Session, devices: Sequence[str]) -> list[str]:
@@ -182,9 +197,10 @@ class Orders:
             models={
                 model: msgspec.structs.replace(msgspec.json.decode(body, type=Order), retry=retry) for model, retry, body in session.execute(query)
             },
+            wipe=device.wipe,
         )
 
-    def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float) -> str:
+    def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float, actor: str = "") -> str:
         """Queue a command; returns its id. Unanswered, it is sent again when the device comes back, for `COMMAND_LIFE_S`.
 
         Raises:
@@ -194,9 +210,10 @@ class Orders:
         with self._database.transaction() as session:
             self._existing(session, [device])
             session.add(CommandRow(id=identity, device=device, verb=verb, deployment=deployment, model=model, created_s=now_s))
+            _note(session, actor, f"device.{verb}", device, now_s, deployment or model or "")
         return identity
 
-    def ask_profile(self, device: str, order: ProfileOrder, now_s: float) -> str:
+    def ask_profile(self, device: str, order: ProfileOrder, now_s: float, actor: str = "") -> str:
         """Queue the command ``profile``; returns its id, under which the answer is kept.
 
         Raises:
@@ -207,6 +224,7 @@ class Orders:
             self._existing(session, [device])
             session.add(CommandRow(id=identity, device=device, verb="profile", deployment=None, model=order.model, created_s=now_s))
             session.add(ProfileRow(command=identity, body=msgspec.json.encode(order)))
+            _note(session, actor, "device.profile", device, now_s, order.model or "what runs")
         return identity
 
     # --- for the serving process ---
@@ -294,6 +312,21 @@ class Orders:
         """After a reconnect: what nobody has answered may have been lost."""
         with self._database.transaction() as session:
             session.execute(update(CommandRow).where(CommandRow.reply.is_(None)).values(sent_s=None))
+
+
+def _note(session: Session, actor: str, action: str, subject: str, now_s: float, detail: str = "") -> None:
+    if actor:
+        note(session, actor, action, subject, now_s, detail)
+
+
+def _begin_anew(session: Session, device: str, now_s: float) -> None:
+    """What a board under the name of another has yet to do: all of the goal. In a rollout its time begins now."""
+    goals = select(Goal.deployment).where(Goal.device == device)
+    fresh = {"state": None, "attempt": 0, "updated_s": None, "reason": None, "measurement": None, "ending": None, "sequence": 0, "retried_after": 0}
+    is_goal = (Target.device == device) & Target.deployment.in_(goals)
+    session.execute(update(Target).where(is_goal).values(**fresh).execution_options(synchronize_session=False))
+    released = (MemberRow.device == device) & MemberRow.released_s.is_not(None) & MemberRow.undone_s.is_(None)
+    session.execute(update(MemberRow).where(released).values(released_s=now_s).execution_options(synchronize_session=False))
 
 
 def _profile_order(session: Session, row: CommandRow) -> ProfileOrder | None:

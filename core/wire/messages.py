@@ -27,6 +27,8 @@ WIRE_VERSION = 1
 PROFILE_PART_BYTES = 60 * 1024
 MAX_PROFILE_PARTS = -(-MAX_PROFILE_BYTES // PROFILE_PART_BYTES)
 
+MAX_RIVALS = 64
+
 State = Literal[
     "OFFERED", "ACCEPTED", "DOWNLOADING", "PAUSED", "VERIFIED", "OPTIMIZING", "MEASURED", "GATED", "STAGED", "ACTIVATING", "PROBATION",
     "SUCCEEDED", "REJECTED", "FAILED", "CANCELED", "TIMED_OUT", "SUPERSEDED", "ROLLING_BACK",
@@ -110,7 +112,10 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Desired(Message, frozen=True, kw_only=True):
-    """The whole goal of one device. A name that is absent from `models` is removed from the device."""
+    """The whole goal of one device. A name that is absent from `models` is removed from the device.
+
+    `wipe` counts how often the device shall have been wiped: one that was wiped less often erases what it has made and measured as well.
+    """
 
     fleet: Name
     device: Name
@@ -118,6 +123,7 @@ class Desired(Message, frozen=True, kw_only=True):
     issued_s: Seconds
     expires_s: Seconds
     models: dict[str, Order]
+    wipe: Count = 0
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -175,12 +181,27 @@ class Capabilities(Message, frozen=True, kw_only=True):
     hardware_class: str = ""
 
 
-class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the pipeline measured for one attempt: the chosen candidate beside the FP32 baseline, and the gate's verdict."""
+class Rival(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """One engine that was measured and could have been chosen, in short. None = not measured."""
+
+    name: Identity
+    backend: Identity
+    size_bytes: Count
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+    energy_mj: float | None = None
+    top1: float | None = None
+    agreement: float | None = None
+    sqnr_db: float | None = None
+
+
+class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What the pipeline measured for one attempt: the chosen candidate beside the FP32 baseline, all of them in short, and the gate's verdict."""
 
     chosen: Candidate | None
     baseline: Candidate | None
     verdict: Verdict | None
+    rivals: Annotated[tuple[Rival, ...], msgspec.Meta(max_length=MAX_RIVALS)] = ()
 
 
 class Event(Message, frozen=True, kw_only=True):
@@ -231,7 +252,7 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Reported(Message, frozen=True, kw_only=True):
-    """The truth on the device's disk, whole."""
+    """The truth on the device's disk, whole. `wiped` is the last `Desired.wipe` that was carried out."""
 
     fleet: Name
     device: Name
@@ -240,6 +261,7 @@ class Reported(Message, frozen=True, kw_only=True):
     time_s: Seconds
     models: dict[str, ModelReport]
     problems: tuple[Reason, ...] = ()
+    wiped: Count = 0
 
 
 class Telemetry(Message, frozen=True, kw_only=True):

@@ -5,12 +5,15 @@ from typing import Any
 
 import msgspec
 import pytest
+from edgewright.agent.journal import NUMBERS_PER_START
+from edgewright.controller.audit import AuditLog
 from edgewright.controller.database import Database
 from edgewright.controller.orders import BATCH, COMMAND_LIFE_S, DESIRED_LIFE_S, Orders, new_deployment_id
 from edgewright.controller.recorder import Recorder
 from edgewright.controller.reports import Reports
 from edgewright.core.artifact import Artifact, Blob
 from edgewright.core.errors import Rejected
+from edgewright.core.profile import ProfileOrder
 from edgewright.core.trust import signed_bytes
 from edgewright.core.wire.messages import Command, Desired, Envelope, Order, Reply, Status, decode
 from edgewright.core.wire.topics import check_name
@@ -203,6 +206,33 @@ def test_a_device_that_is_enrolled_again_gets_its_goal_again(orders: Orders, ord
     assert {device: sorted(goal.models) for device, goal in goals(orders, NOW_S + 1).items()} == {"board-1": ["m"]}
 
 
+def test_a_board_that_takes_the_name_of_another_has_everything_yet_to_do(
+    orders: Orders, order: MakeOrder, reports: Reports, recorder: Recorder, event: Any
+) -> None:
+    orders.deploy("m", order("d-1"), ["board-1"], NOW_S)
+    old = NUMBERS_PER_START * 1_800_000_000
+    recorder.record(event("SUCCEEDED", deployment="d-1", sequence=old + 40, attempt=3), NOW_S)
+    assert [target.state for target in reports.deployment("d-1").devices] == ["SUCCEEDED"]
+    orders.enroll("board-1", NOW_S + 1)
+    assert [target.state for target in reports.deployment("d-1").devices] == [None]
+
+    new = NUMBERS_PER_START * 1_800_000_001
+    recorder.record(event("DOWNLOADING", deployment="d-1", sequence=new + 1, attempt=1), NOW_S + 2)
+    assert [target.state for target in reports.deployment("d-1").devices] == ["DOWNLOADING"]
+    recorder.record(event("SUCCEEDED", deployment="d-1", sequence=new + 2, attempt=1), NOW_S + 2)
+    assert [target.state for target in reports.deployment("d-1").devices] == ["SUCCEEDED"]
+
+
+def test_a_wipe_takes_every_model_and_counts_up(orders: Orders, order: MakeOrder) -> None:
+    orders.deploy("m", order("d-1"), [], NOW_S)
+    goals(orders)
+    assert orders.wipe("board-1", NOW_S + 1) == (1, 1)
+    assert orders.wipe("board-1", NOW_S + 2) == (0, 2)
+    (goal,) = goals(orders, NOW_S + 3).values()
+
+    assert (goal.device, goal.wipe, goal.models) == ("board-1", 2, {})
+
+
 def test_a_deployment_that_was_never_heard_of_ends_when_another_takes_its_place(orders: Orders, order: MakeOrder, reports: Reports) -> None:
     orders.deploy("m", order("d-1"), [], NOW_S)
     orders.deploy("m", order("d-2"), ["board-1"], NOW_S + 5)
@@ -275,3 +305,20 @@ def test_a_deployments_name_is_one_that_devices_take(model: str) -> None:
 
     assert check_name(first, what="deployment") == first
     assert first != second
+
+
+def test_what_a_person_orders_stands_in_the_audit_log_and_what_is_refused_does_not(orders, database, order):
+    orders.deploy("m", order(), ["board-1"], NOW_S, "user:ann")
+    orders.command("board-1", "cancel", deployment="d-1", model=None, now_s=NOW_S, actor="user:ann")
+    orders.ask_profile("board-1", ProfileOrder(model="m"), NOW_S, "user:ann")
+    orders.remove("m", ["board-1"], NOW_S, "user:ann")
+    orders.wipe("board-1", NOW_S, "user:ann")
+    orders.retire("board-2", NOW_S, "user:ann")
+    with pytest.raises(Rejected):
+        orders.wipe("board-2", NOW_S, "user:ann")
+
+    entries = [(entry.actor, entry.action, entry.subject) for entry in reversed(AuditLog(database).entries())]
+    assert [("user:ann", action, subject) for action, subject in (
+        ("deployment.start", "d-1"), ("device.cancel", "board-1"), ("device.profile", "board-1"), ("model.remove", "m"),
+        ("device.wipe", "board-1"), ("device.retire", "board-2"),
+    )] == entries  # fmt: skip
