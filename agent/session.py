@@ -17,7 +17,7 @@ from .. import __version__
 from ..core.errors import EdgewrightError, Reason, Rejected
 from ..core.wire.link import Link, LinkOptions, TlsFiles, Will
 from ..core.wire.messages import Capabilities, Get, Message, Reported, Status, encode
-from ..core.wire.topics import RETAINED, Channel, client_id, topic
+from ..core.wire.topics import RETAINED, Channel, broadcast_topic, client_id, topic
 from ..core.wire.traffic import Traffic
 from .config import AgentConfig
 from .inbox import Request
@@ -57,6 +57,7 @@ class Session:
             topic(fleet, device, "command"): "command",
         }
         self._blob_topic = topic(fleet, device, "blob")
+        self._broadcast = ""
         subscriptions = [(name, 1) for name in self._envelopes] + [(self._blob_topic, 0)]
         self._link = Link(options, self, subscriptions, self._next_will)
 
@@ -122,9 +123,29 @@ class Session:
         return self._link.publish(topic(self._fleet, self._device, "telemetry"), payload, qos=1)
 
     def ask(self, request: Request) -> bool:
-        """Send one request for chunks; False when the link is down."""
-        get = Get(fleet=self._fleet, device=self._device, digest=request.digest, ranges=request.ranges, window=request.window)
+        """Send one request for chunks, or word that we listen to the broadcast of the blob, which is subscribed to meanwhile; a request for nothing
+        ends that. False when the link is down.
+        """
+        self._listen_to("" if request.heard is None else broadcast_topic(self._fleet, request.digest))
+        if not request.ranges and request.heard is None:
+            return self.is_connected
+        get = Get(
+            fleet=self._fleet,
+            device=self._device,
+            digest=request.digest,
+            ranges=request.ranges,
+            window=request.window,
+            heard=request.heard,
+        )
         return self._link.publish(topic(self._fleet, self._device, "get"), encode(get), qos=0) is not None
+
+    def _listen_to(self, name: str) -> None:
+        if name != self._broadcast:
+            if self._broadcast:
+                self._link.unsubscribe(self._broadcast)
+            if name:
+                self._link.subscribe(name, 0)
+            self._broadcast = name
 
     def _publish(self, channel: Channel, message: Any) -> int | None:
         qos = 0 if channel == "telemetry" else 1
@@ -133,6 +154,7 @@ class Session:
     # --- LinkHandler, on paho's thread: everything is only posted ---
 
     def link_up(self) -> None:
+        self._broadcast = ""  # the subscription went with the last connection
         self._post(self._arrivals.up)
 
     def link_down(self, reason: str) -> None:
@@ -140,7 +162,7 @@ class Session:
         self._post(self._arrivals.down)
 
     def link_message(self, topic: str, payload: bytes) -> None:
-        if topic == self._blob_topic:
+        if topic in {self._blob_topic, self._broadcast}:
             self._post(self._arrivals.blob, payload)
         elif topic in self._envelopes and payload:
             self._post(self._arrivals.envelope, self._envelopes[topic], payload)

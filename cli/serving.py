@@ -20,9 +20,11 @@ from ..controller.access import CONTROLLER_USER, mosquitto_acl
 from ..controller.authority import CA_NAME
 from ..controller.banishment import Banishment
 from ..controller.blobs import BlobStore
+from ..controller.broadcast import MIN_DEVICES
 from ..controller.broker import ACL_NAME, Kind, OwnBroker, TlsListener
 from ..controller.conductor import Conductor
 from ..controller.database import Database, place_of
+from ..controller.demand import Demand
 from ..controller.enrollment import Address, controller_password, write_address
 from ..controller.keys import fleet_name
 from ..controller.leases import Alone, Leases
@@ -132,6 +134,7 @@ def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop:
             blobs=BlobStore(paths.blobs),
             signing=Signing(paths),
             change_mark=database.change_mark,
+            demand=Demand(database, MIN_DEVICES),
             sharing=Alone() if database.is_sqlite else Leases(database),
         )
         with contextlib.closing(Service(parts, options)) as service:

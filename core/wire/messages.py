@@ -286,13 +286,17 @@ class Telemetry(Message, frozen=True, kw_only=True):
 
 
 class Get(Message, frozen=True, kw_only=True):
-    """The device asks for chunks `ranges` (first, last; inclusive) of blob `digest`; at most `window` chunks in all."""
+    """The device asks for chunks `ranges` (first, last; inclusive) of blob `digest`; at most `window` chunks in all.
+
+    With `heard` it asks for none: it listens to the blob's broadcast, and has heard so many of its chunks by now.
+    """
 
     fleet: Name
     device: Name
     digest: Digest
     ranges: tuple[tuple[ChunkIndex, ChunkIndex], ...]
     window: Count
+    heard: Count | None = None
 
 
 class Reply(Message, frozen=True, kw_only=True):
