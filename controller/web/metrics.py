@@ -15,6 +15,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from ..comparison import EngineMedians
 from ..inventory import ClassCount
 from ..overview import FleetOverview
 from ..rollout import OVER
@@ -71,6 +72,7 @@ class FleetMetrics(Collector):
             *_devices(view),
             *_goals(view),
             *_rollouts(self._site, view),
+            *_engines(self._site.comparison.of_goals()),
             _gauge("edgewright_look_seconds", "Time that this look at the fleet took.", (), [((), time.monotonic() - begun_s)]),
         ]
 
@@ -132,6 +134,27 @@ def _rollouts(site: Site, view: FleetOverview) -> list[Metric]:
     return [
         _gauge("edgewright_rollouts", "Rollouts by state.", ("state",), states),
         _gauge("edgewright_rollout_devices", "Devices of each model's open rollout by outcome.", ("model", "outcome"), list(rows.items())),
+    ]
+
+
+def _engines(engines: Sequence[EngineMedians]) -> list[Metric]:
+    """Medians of the largest classes."""
+    largest = sorted({one.hardware_class for one in engines}, key=lambda name: -max(one.devices for one in engines if one.hardware_class == name))
+    kept = [one for one in engines if one.hardware_class in largest[:MAX_CLASSES]]
+    figures = {
+        "latency_p50_ms": "Median over devices of the latency's median.",
+        "latency_p99_ms": "Median over devices of the latency's 99th percentile.",
+        "energy_mj": "Median over devices of the energy per inference.",
+        "size_bytes": "Median size of the engine's file.",
+    }
+    return [
+        _gauge(
+            f"edgewright_{name}",
+            f"{words} Of what is the goal now: FP32, and what was chosen.",
+            ("hardware_class", "engine"),
+            [((one.hardware_class, one.engine), value) for one in kept if (value := getattr(one, name)) is not None],
+        )
+        for name, words in figures.items()
     ]
 
 
