@@ -25,6 +25,7 @@ from .envelopes import Envelopes, Kind, Receiver
 from .journal import JournalFile, count_start
 from .lanes import Job, Lanes
 from .ledger import Ledger
+from .logs import about
 from .notify import Watchdog
 from .outbox import Outbox
 from .profiles import Profiles
@@ -58,7 +59,7 @@ class Daemon:
         self.problems: dict[str, Reason] = {}
         options = link_options(config)
         self._lock = lock_state(config.state)
-        start = count_start(config.state)
+        start = count_start(config.state, config.enrolment)
         store, file = Store(config.state), JournalFile(config.state)
         self.lanes = Lanes(self.post)
         self.outbox = Outbox(config.state, config.limits.outbox_events, max_bytes=config.limits.outbox_bytes)
@@ -129,7 +130,7 @@ class Daemon:
         try:
             call(*arguments)
         except EdgewrightError as error:
-            log.warning("%s", error.reason.line())
+            log.warning("%s", error.reason.line(), extra=about(reason=error.reason))
         except Exception:
             log.exception("A step of the daemon failed")
 

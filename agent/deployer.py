@@ -29,6 +29,7 @@ from .inbox import Request
 from .journal import DeploymentRecord, Journal, ModelRecord
 from .lanes import Job, LaneName, Lanes
 from .ledger import Ledger
+from .logs import about
 from .plan import Facts, next_action
 from .profiles import PrepareProfile, refuse_profile
 from .slots import ModelSlots
@@ -36,6 +37,7 @@ from .steps import Steps
 from .store import Store
 from .vitals import read_vitals, written_bytes
 from .wear import Wear
+from .wiping import Wiping
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ class Deployer:
             chunk_timeout_s=limits.chunk_timeout_s,
             monotonic_s=parts.monotonic_s,
         )
+        self.wiping = Wiping(self)
         upkeep.after_start(self)
 
     @property
@@ -127,7 +130,8 @@ class Deployer:
             # One model's end may be what another one waits for.
             changed = [name for name in list(self.journal.models) if self._advance_model(name)]
             if not changed:
-                return
+                break
+        self.wiping.turn()
 
     def _advance_model(self, name: str) -> bool:
         """Returns whether anything was done."""
@@ -181,13 +185,13 @@ class Deployer:
         except OSError as error:
             self.put_off(name, Reason("disk-failed", f"{name}: {error}", "Check the disk of this device", "unfit"))
         except Exception as error:
-            log.exception("A step of %s failed", name)
+            log.exception("A step of %s failed", name, extra=about(name))
             message = f"a step of {name} failed: {type(error).__name__}: {error}"[:500]
             self.put_off(name, Reason("internal-error", message, "Report this with the agent's log"))
 
     def put_off(self, name: str, reason: Reason) -> None:
         """The model cannot go on now: not before `RETRY_S` from now, but for what its owner asks."""
-        log.warning("%s: %s", name, reason.line())
+        log.warning("%s: %s", name, reason.line(), extra=about(name, reason=reason))
         self._not_before[name] = self.parts.monotonic_s() + RETRY_S
         self.note(f"model-{name}", reason)
 
@@ -294,7 +298,9 @@ class Deployer:
             if record.proven is not None and record.proven.order.deployment != new.order.deployment:
                 others["former"] = record.proven
         self.ledger.commit_deployment(name, new, **others)
-        log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
+        why = f" ({reason.line()})" if reason else ""
+        subject = about(name, new.order.deployment, new.attempt, new.state, reason)
+        log.info("%s: %s is %s%s", name, new.order.deployment, new.state, why, extra=subject)
         if not is_open(new.state):
             self._watch.pop(name, None)
             self.downloads.stop(name)

@@ -82,7 +82,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 class Journal(msgspec.Struct, kw_only=True):
     """The file's content. `signed_s` is the latest time that a good signature vouched for: boards boot in 1970. `answers` are those to the last
-    commands: the controller sends one again, newly signed, until it has heard the answer.
+    commands: the controller sends one again, newly signed, until it has heard the answer. `wipe` is the number of the last wipe that the goal asks
+    for, `wiped` of the last one that was carried out.
     """
 
     version: int = VERSION
@@ -94,6 +95,8 @@ class Journal(msgspec.Struct, kw_only=True):
     event_sequence: int = 0
     last_event: Event | None = None
     models: dict[str, ModelRecord] = {}
+    wipe: int = 0
+    wiped: int = 0
 
 
 class JournalFile:
@@ -141,8 +144,11 @@ class JournalFile:
         log.error("The journal could not be read (%s); it is kept as %s and a new one begun", why, aside.name)
 
 
-def count_start(state: Path) -> int:
-    """The number of this start of the agent, one above the last one's. A disk that takes no more does not keep the agent from starting."""
+def count_start(state: Path, enrolment: int = 0) -> int:
+    """The number of this start of the agent, one above the last one's. A disk that takes no more does not keep the agent from starting.
+
+    It is no lower than `enrolment`, which is above every number of a board that had this name before.
+    """
     path = state / "starts"
     try:
         number = int(path.read_bytes()) + 1
@@ -151,6 +157,7 @@ def count_start(state: Path) -> int:
     except (OSError, ValueError):
         # Two starts fall into one second only if the first one did nothing.
         number = max(1, int(time.time()))
+    number = max(number, enrolment)
     try:
         write_atomic(path, str(number).encode())
     except (EdgewrightError, OSError) as error:

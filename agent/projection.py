@@ -28,6 +28,7 @@ def reported(deployer: Deployer, session: int, problems: tuple[Reason, ...]) -> 
         time_s=deployer.parts.clock_s(),
         models={name: report_of_model(deployer, name) for name in sorted(deployer.journal.models)},
         problems=problems,
+        wiped=deployer.journal.wiped,
     )
 
 

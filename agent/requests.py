@@ -33,6 +33,7 @@ def want(deployer: Deployer, desired: Desired, digest: str) -> None:
         models=models,
         desired_sequence=desired.sequence,
         desired_digest=digest,
+        wipe=max(journal.wipe, desired.wipe),
         signed_s=max(journal.signed_s, desired.issued_s),
     )
     deployer.parts.changed()

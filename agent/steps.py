@@ -30,6 +30,8 @@ from .store import Store
 VERIFY_S = 60.0
 PROBE_S = 120.0
 REBUILD_S = 600.0
+# Of the time that a build may take; INT8 and the measuring need the rest.
+SEARCH_SHARE = 0.6
 CAPABILITIES_S = 300.0
 # Beside the order's own time: warm-up, idle before and after, and loading the engine.
 PROFILE_FACTOR = 3.0
@@ -153,6 +155,7 @@ class WorkerSteps:
             backend=config.optimize.backend,
             threads=config.optimize.threads,
             bench_seconds=config.optimize.bench_seconds,
+            search_s=min(config.optimize.search_s, SEARCH_SHARE * config.limits.max_build_s),
             model_name=model,
             identity=str(config.state),
             cache=str(config.state / "cache"),

@@ -79,6 +79,7 @@ def import_(folder: Path, config: Path, as_json: bool) -> None:
     A deployment that needs exactly its fingerprint uses it then instead of building. Run it as the agent's user.
     """
     from ..agent.config import config_from_toml
+    from ..core.anchor import FOLLOWED_NAME
     from ..core.errors import Unfit
     from ..pipeline.cache import StageCache
     from ..pipeline.importing import import_engine
@@ -88,7 +89,7 @@ def import_(folder: Path, config: Path, as_json: bool) -> None:
         message = "this device takes no engines from elsewhere"
         raise Unfit("engine-untrusted", message, f"Set accept_signed_engines = true in [optimize] of {config}")
     cache = StageCache(agent.state / "cache")
-    manifest = import_engine(folder.resolve(), cache, agent.trust)
+    manifest = import_engine(folder.resolve(), cache, agent.trust, agent.state / FOLLOWED_NAME)
     if as_json:
         print_json({"fingerprint": manifest.fingerprint, "cache": str(cache.folder)})
     else:

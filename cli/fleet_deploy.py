@@ -10,7 +10,7 @@ import click
 
 from .fleet_order import name_of, order_of, order_options
 from .fleet_report import build_line, print_report, printable
-from .fleet_state import devices_option, fleet_database, fleet_paths, state_option
+from .fleet_state import devices_option, fleet_database, fleet_paths, selector_options, state_option, with_options
 from .output import existing_path, json_option, print_json
 
 WATCH_POLL_S = 0.2
@@ -48,17 +48,21 @@ def deploy(model: Path, state: Path, name: str | None, names: tuple[str, ...], a
 @click.command()
 @click.argument("model")
 @state_option
-@devices_option
+@with_options(selector_options)
 @json_option
-def remove(model: str, state: Path, names: tuple[str, ...], as_json: bool) -> int:
-    """Take MODEL from devices."""
+def remove(model: str, state: Path, names: tuple[str, ...], labels: tuple[str, ...], hardware_class: str | None, as_json: bool) -> int:
+    """Take MODEL from devices; without a choice from all of them."""
     from ..controller.audit import person_here
     from ..controller.keys import fleet_name
 
     paths = fleet_paths(state)
     with fleet_database(paths) as database:
+        from ..controller.inventory import Inventory, Selector, parse_labels
         from ..controller.orders import Orders
 
+        if labels or hardware_class is not None:
+            selector = Selector(devices=tuple(dict.fromkeys(names)), labels=parse_labels(labels), hardware_class=hardware_class)
+            names = tuple(member.device for member in Inventory(database).selected(selector))
         count = Orders(database, fleet_name(paths)).remove(model, names, time.time(), person_here())
     if as_json:
         print_json({"model": model, "devices": count})

@@ -96,15 +96,17 @@ def revoke(device: str, state: Path, as_json: bool) -> int:
 @state_option
 @json_option
 def wipe(device: str, state: Path, as_json: bool) -> int:
-    """Take every model from DEVICE."""
+    """Take every model from DEVICE, and let it erase what it has made and measured."""
     with _fleet(state) as (_, _database, orders):
         from ..controller.audit import person_here
 
-        count = orders.wipe(device, time.time(), person_here())
+        count, number = orders.wipe(device, time.time(), person_here())
     if as_json:
-        print_json({"device": device, "models": count})
+        print_json({"device": device, "models": count, "wipe": number})
     else:
-        click.echo(f"{device}: {count} models are taken from it when it connects")
+        click.echo(
+            f"{device}: {count} models and all caches are taken from it when it connects; then it reports `wiped` {number}: fleet devices --json"
+        )
     return 0
 
 

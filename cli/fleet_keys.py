@@ -46,8 +46,25 @@ def init(state: Path, name: str, holders: int, threshold: int, approvals: bool, 
     if as_json:
         print_json({"fleet": name, "keys": str(paths.keys), "trust": str(paths.trust)})
     else:
-        click.echo(f"made the keys of {name} in {paths.keys}; keep root, targets and engines away from the network")
+        click.echo(f"made the keys of {name} in {paths.keys}")
+        click.echo(_day_one(paths.keys, approvals=approvals, count=holders))
     return 0
+
+
+def _day_one(folder: Path, *, approvals: bool, count: int) -> str:
+    """What a person has to know before the first deployment."""
+    offline = ", ".join(f"{role}*.pem" if count > 1 and role != "engines" else f"{role}.pem" for role in ("root", "targets", "engines"))
+    if not approvals:
+        return (
+            "Devices take every model that this controller sends: who steals its `desired` key can send models of his own.\n"
+            "edgewright fleet keys approvals on  lets them demand the approval of the offline role targets."
+        )
+    return (
+        "Devices take only models that the role targets has approved. While its keys lie here, deploy and rollout approve by themselves: begin.\n"
+        f"Before the fleet counts, take {offline} from {folder} to a safe place: keep them away from the network. Then a model needs\n"
+        "edgewright fleet keys approve MODEL --keys PLACE --out FILE, and deploy --approval FILE.\n"
+        "edgewright fleet keys approvals off  ends the demand."
+    )
 
 
 @keys.command()

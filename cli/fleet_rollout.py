@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 
 from .fleet_order import name_of, order_of, order_options
 from .fleet_report import ago, printable
-from .fleet_state import fleet_database, fleet_paths, state_option
+from .fleet_state import fleet_database, fleet_paths, selector_options, state_option, with_options
 from .output import existing_path, json_option, print_json, print_table
 
 if TYPE_CHECKING:
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 
 WATCH_POLL_S = 0.5
 
-selector_options = (
-    click.option("--device", "names", multiple=True, help="A device; may be repeated."),
-    click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Devices with this label; several must all fit."),
-    click.option("--class", "hardware_class", help="Devices of this hardware class."),
-)
 _PLAN_OPTIONS = (
     click.option("--canary", type=int, default=7, show_default=True, help="Devices of each hardware class that go first."),
     click.option("--share", "shares", type=float, multiple=True, help="Share of all devices up to a wave, cumulative; may be repeated."),
@@ -60,17 +54,6 @@ _PLAN_KEYS = (
 )  # fmt: skip
 
 
-def with_options(options: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator that gives a command all of `options`."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 @click.command()
 @click.argument("model", type=existing_path)
 @state_option
@@ -95,11 +78,17 @@ def rollout(
     paths, model_name = fleet_paths(state), name_of(model, name)
     plan = check_plan(RolloutPlan(**{key: options.pop(key) for key in _PLAN_KEYS}))
     with fleet_database(paths) as database:
+        from ..controller.blobs import BlobStore
         from ..controller.inventory import Inventory, Selector, parse_labels
+        from ..controller.keys import fleet_name
+        from ..controller.orders import Orders
+        from ..controller.shortcuts import with_shortcuts
 
         selector = Selector(devices=tuple(dict.fromkeys(names)), labels=parse_labels(labels), hardware_class=hardware_class)
-        Inventory(database).selected(selector)  # before anything is copied
+        chosen = Inventory(database).selected(selector)  # before anything is copied
         order = order_of(paths, model, model_name, **options)
+        earlier = Orders(database, fleet_name(paths)).goals(model_name, [member.device for member in chosen])
+        order = with_shortcuts(order, earlier, BlobStore(paths.blobs))
         identity = _rollouts(paths, database).start(model_name, order, selector, plan, person_here(), time.time())
     if as_json:
         print_json({"rollout": identity, "deployment": order.deployment, "model": model_name, "version": order.version})

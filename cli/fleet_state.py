@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,7 +23,23 @@ state_option = click.option(
     show_envvar=True,
     help="The fleet's state folder.",
 )
+selector_options = (
+    click.option("--device", "names", multiple=True, help="A device; may be repeated."),
+    click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Devices with this label; several must all fit."),
+    click.option("--class", "hardware_class", help="Devices of this hardware class."),
+)
 devices_option = click.option("--device", "names", multiple=True, help="A device; may be repeated. Default: all of them.")
+
+
+def with_options(options: tuple[Callable[..., Any], ...]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator that gives a command all of `options`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 def fleet_paths(state: Path) -> FleetPaths:

@@ -1,6 +1,7 @@
 """Ends the connections of devices whose access was taken: the broker asks for a password or a certificate only when a connection begins.
 
-MQTT ends the older of two connections with one client id: the controller, which may use every id, connects with the device's and leaves again.
+MQTT ends the older of two connections with one client id: the controller, which may use every id, connects with the device's and leaves again. On
+the way it takes back what the broker retains of the device: whoever has its name next must not be taken for it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 from ..core.wire.link import LinkOptions
-from ..core.wire.topics import client_id
+from ..core.wire.topics import Channel, client_id, topic
 from .enrollment import BANISHED_NAME
 from .paths import FleetPaths
 
 log = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
+FORGOTTEN: tuple[Channel, ...] = ("reported", "capabilities")
 
 
 class Banishment:
@@ -52,6 +54,8 @@ class Banishment:
 
         def on_connect(client: mqtt.Client, _userdata: Any, _flags: Any, _code: Any, _properties: Any) -> None:
             connected.set()
+            for channel in FORGOTTEN:
+                client.publish(topic(self._fleet, name, channel), b"", qos=0, retain=True)
             client.disconnect()
 
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id(self._fleet, name), protocol=mqtt.MQTTv311)

@@ -56,7 +56,7 @@ def enroll(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path
         login = _login(paths, fleet, device, out, address)
         if ca is not None:
             write_atomic(out / CA_NAME, ca)
-        write_atomic(out / "agent.toml", _config(fleet, device, address, state).encode())
+        write_atomic(out / "agent.toml", _config(fleet, device, address, state, int(time.time())).encode())
     except OSError as error:
         raise Rejected("out-unusable", f"{out} cannot be written: {error.strerror}", "Give --out a folder that this user may write") from error
     # Last: a failure above leaves an enrolled device as it was.
@@ -126,11 +126,12 @@ def _certificate(address: Address) -> bytes | None:
         raise Rejected("tls-files-unusable", message, "Put it back, or serve the fleet again with --ca") from error
 
 
-def _config(fleet: str, device: str, address: Address, state: Path | None) -> str:
+def _config(fleet: str, device: str, address: Address, state: Path | None, enrolment: int) -> str:
     lines = [
         "# Paths are relative to this file. docs/agent-config.md describes every key.",
         f'fleet = "{fleet}"',
         f'device = "{device}"',
+        f"enrolment = {enrolment}",
         "",
         "[broker]",
         f"host = {_quoted(address.host)}",

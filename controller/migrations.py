@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from . import account_tables, rollout_tables  # the modules register their tables
 from .tables import EventRow, Table
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 assert account_tables.AuditRow.metadata is rollout_tables.RolloutRow.metadata is Table.metadata
 
@@ -71,4 +71,9 @@ def _to_3(connection: Connection) -> None:
         connection.execute(text(f"CREATE INDEX {name} ON {on}"))
 
 
-_STEPS: dict[int, Callable[[Connection], None]] = {3: _to_3}
+def _to_4(connection: Connection) -> None:
+    """Wipes are counted."""
+    connection.execute(text("ALTER TABLE devices ADD COLUMN wipe INTEGER NOT NULL DEFAULT 0"))
+
+
+_STEPS: dict[int, Callable[[Connection], None]] = {3: _to_3, 4: _to_4}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
@@ -21,7 +22,8 @@ from ..core.wire.topics import check_name
 from .audit import note
 from .database import Database
 from .goals import Wanted, check_fits, goals_of, portions, set_goals
-from .tables import CommandRow, Deployment, Device, Goal, ProfileRow
+from .rollout_tables import MemberRow
+from .tables import CommandRow, Deployment, Device, Goal, ProfileRow, Target
 
 DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
@@ -45,7 +47,7 @@ class Orders:
         self._fleet = fleet
 
     def enroll(self, device: str, now_s: float, certificate: str = "", certificate_expires_s: float | None = None) -> None:
-        """Add the device; one that is enrolled already starts anew: its state may be lost."""
+        """Add the device. One that is enrolled already keeps its goals and its history and starts anew: it may be another board."""
         check_name(device, what="device")
         with self._database.transaction() as session:
             known = session.get(Device, device)
@@ -54,6 +56,8 @@ class Orders:
             else:
                 known.certificate, known.certificate_expires_s = certificate, certificate_expires_s
                 known.online, known.session, known.goal_changed, known.retired_s = False, 0, True, None
+                known.reported = None
+                _begin_anew(session, device, now_s)
 
     def enroll_many(self, devices: Sequence[str], now_s: float) -> None:
         """Add devices of which none is enrolled yet, in one transaction."""
@@ -91,8 +95,9 @@ class Orders:
             session.execute(update(Device).where(Device.name == device).values(**gone))
             _note(session, actor, "device.retire", device, now_s)
 
-    def wipe(self, device: str, now_s: float, actor: str = "") -> int:
-        """Take every model from the device's goal; returns how many there were.
+    def wipe(self, device: str, now_s: float, actor: str = "") -> tuple[int, int]:
+        """Take every model from the device's goal, and let it erase what it has made and measured. Returns how many models there were, and the
+        number of this wipe, which the device reports when it is done.
 
         Raises:
             Rejected: ``device-unknown``.
@@ -102,8 +107,10 @@ class Orders:
             models = goals_of(session, [device]).get(device, {})
             for model in models:
                 self._set(session, model, {device: None}, now_s)
+            row = session.get_one(Device, device)
+            row.wipe, row.goal_changed = row.wipe + 1, True
             _note(session, actor, "device.wipe", device, now_s, f"{len(models)} models")
-            return len(models)
+            return len(models), row.wipe
 
     def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float, actor: str = "") -> None:
         """Make `order` the goal for `model` on `devices` (none named: on all); whatever was the goal there is superseded.
@@ -143,10 +150,12 @@ class Orders:
     def goals(self, model: str, devices: Sequence[str]) -> list[Order]:
         """What `devices` (none named: all) shall have as `model` by now, the most frequent first."""
         with self._database.transaction() as session:
-            query = select(Goal.deployment).where(Goal.model == model).group_by(Goal.deployment).order_by(func.count().desc())
-            if devices:
-                query = query.where(Goal.device.in_(devices))
-            bodies = [found.body for name in session.scalars(query) if (found := session.get(Deployment, name)) is not None]
+            counts: Counter[str] = Counter()
+            for part in portions(devices) if devices else (None,):
+                query = select(Goal.deployment, func.count()).where(Goal.model == model).group_by(Goal.deployment)
+                for name, count in session.execute(query if part is None else query.where(Goal.device.in_(part))):
+                    counts[name] += count
+            bodies = [found.body for name, _ in counts.most_common() if (found := session.get(Deployment, name)) is not None]
         return [msgspec.json.decode(body, type=Order) for body in bodies]
 
     def remove(self, model: str, devices: Sequence[str], now_s: float | None = None, actor: str = "") -> int:
@@ -188,6 +197,7 @@ class Orders:
             models={
                 model: msgspec.structs.replace(msgspec.json.decode(body, type=Order), retry=retry) for model, retry, body in session.execute(query)
             },
+            wipe=device.wipe,
         )
 
     def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float, actor: str = "") -> str:
@@ -307,6 +317,16 @@ class Orders:
 def _note(session: Session, actor: str, action: str, subject: str, now_s: float, detail: str = "") -> None:
     if actor:
         note(session, actor, action, subject, now_s, detail)
+
+
+def _begin_anew(session: Session, device: str, now_s: float) -> None:
+    """What a board under the name of another has yet to do: all of the goal. In a rollout its time begins now."""
+    goals = select(Goal.deployment).where(Goal.device == device)
+    fresh = {"state": None, "attempt": 0, "updated_s": None, "reason": None, "measurement": None, "ending": None, "sequence": 0, "retried_after": 0}
+    is_goal = (Target.device == device) & Target.deployment.in_(goals)
+    session.execute(update(Target).where(is_goal).values(**fresh).execution_options(synchronize_session=False))
+    released = (MemberRow.device == device) & MemberRow.released_s.is_not(None) & MemberRow.undone_s.is_(None)
+    session.execute(update(MemberRow).where(released).values(released_s=now_s).execution_options(synchronize_session=False))
 
 
 def _profile_order(session: Session, row: CommandRow) -> ProfileOrder | None:

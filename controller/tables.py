@@ -22,7 +22,7 @@ class Device(Table):
 
     `unsent_s` says since when `desired` has been signed and not yet handed to the broker; another controller does it when the signer has died.
     `certificate` is the serial number of its latest certificate, in hex; `retired_s` says since when the device is no longer one of the
-    fleet: its row stays for the history.
+    fleet: its row stays for the history. `wipe` counts how often it shall have been wiped.
     """
 
     __tablename__ = "devices"
@@ -44,6 +44,7 @@ class Device(Table):
     certificate: Mapped[str] = mapped_column(default="")
     certificate_expires_s: Mapped[float | None] = mapped_column(default=None)
     retired_s: Mapped[float | None] = mapped_column(default=None)
+    wipe: Mapped[int] = mapped_column(default=0)
 
 
 class LabelRow(Table):

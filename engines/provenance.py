@@ -45,10 +45,14 @@ class Seals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
-    """Whose seals count: this device's public keys by id; `anchor` is the trust folder when signed engines are allowed, else None."""
+    """Whose seals count: this device's public keys by id; `anchor` is the trust folder when signed engines are allowed, else None.
+
+    `followed` is the file of what the agent has followed to since (`core.anchor`): who holds the role `engines` by now.
+    """
 
     keys: Mapping[str, bytes]
     anchor: Path | None = None
+    followed: Path | None = None
 
 
 def identity_folder() -> Path:
@@ -102,7 +106,7 @@ def key_id(public: bytes) -> str:
     return digest_of_bytes(public)[:32]
 
 
-def trusted_keys(*folders: Path, anchor: Path | None = None) -> Trusted:
+def trusted_keys(*folders: Path, anchor: Path | None = None, followed: Path | None = None) -> Trusted:
     """What the public keys in `folders` vouch for; a folder without one vouches for nothing."""
     keys = {}
     for folder in folders:
@@ -111,7 +115,7 @@ def trusted_keys(*folders: Path, anchor: Path | None = None) -> Trusted:
         except (OSError, ValueError):
             continue
         keys[key_id(public)] = public
-    return Trusted(keys, anchor)
+    return Trusted(keys, anchor, followed)
 
 
 def trusted_by_user() -> Trusted:
@@ -169,6 +173,6 @@ def check_origin(folder: Path, manifest: bytes, trusted: Trusted, *, fingerprint
     if wanted is None or fingerprint != wanted:
         raise Unfit("engine-untrusted", f"the engine {folder.name} is signed for another fingerprint than this device's", hint)
     try:
-        verify_role(load_anchor(trusted.anchor, now_s), ROLE_ENGINES, DOMAIN + manifest, seals, what="engine's manifest")
+        verify_role(load_anchor(trusted.anchor, now_s, trusted.followed), ROLE_ENGINES, DOMAIN + manifest, seals, what="engine's manifest")
     except Rejected as error:
         raise Unfit("engine-untrusted", f"the engine {folder.name} is not from here: {error.message}", hint) from error

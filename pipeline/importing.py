@@ -8,11 +8,11 @@ from pathlib import Path
 
 from msgspec.structs import replace as with_fields
 
-from ..core.digest import digest_of_file
 from ..core.errors import Rejected
 from ..core.files import disk_errors
 from ..engines.fingerprint import fingerprint
 from ..engines.manifest import CARD_NAME, MANIFEST_NAME, Manifest, list_files, read_manifest, write_manifest
+from ..engines.model import digest_of_model
 from ..engines.opening import Checked, check_folder
 from ..engines.provenance import SEAL_NAME, Trusted
 from ..engines.trt.family import TensorRtFamily
@@ -22,15 +22,15 @@ from .request import BuildResult
 from .workshop import Workshop
 
 
-def import_engine(folder: Path, cache: StageCache, anchor: Path) -> Manifest:
+def import_engine(folder: Path, cache: StageCache, anchor: Path, followed: Path | None = None) -> Manifest:
     """Put the engine that the role `engines` has signed into `cache`, from where it is taken when a deployment needs exactly its fingerprint: then
-    every check is made again.
+    every check is made again. `followed` is the agent's file of a newer anchor.
 
     Raises:
         Unfit: what `check_folder` raises; nothing was taken.
     """
     wanted = read_manifest(folder).fingerprint
-    manifest = check_folder(folder, Trusted({}, anchor), wanted=wanted).manifest
+    manifest = check_folder(folder, Trusted({}, anchor, followed), wanted=wanted).manifest
     cache.folder.mkdir(parents=True, exist_ok=True)
     with disk_errors(cache.folder), unfinished(cache.folder, "import") as work:
         for name in (*manifest.files, MANIFEST_NAME, SEAL_NAME):
@@ -57,7 +57,7 @@ def refit_engine(folder: Path, model: Path, out: Path, workshop: Workshop, progr
         if (card := model.with_suffix(".toml")).is_file():
             shutil.copyfile(card, work / CARD_NAME)
         assert manifest.key is not None
-        key = with_fields(manifest.key, model_digest=digest_of_file(model))
+        key = with_fields(manifest.key, model_digest=digest_of_model(model))
         files = list_files(work)
         card_name = CARD_NAME if CARD_NAME in files else None
         fresh = with_fields(

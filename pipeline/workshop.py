@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.anchor import FOLLOWED_NAME
 from ..engines.provenance import Sign, Trusted, device_signer, identity_folder, trusted_keys
 from .cache import StageCache
 
@@ -39,7 +40,7 @@ def open_workshop(identity: Path | None = None, cache: Path | None = None, ancho
             cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unfit("cache-unusable", f"the cache {cache} cannot be used: {error.strerror}", "Give another folder, or --no-cache") from error
-    return Workshop(sign, trusted_keys(folder, anchor=anchor), None if cache is None else StageCache(cache))
+    return Workshop(sign, trusted_keys(folder, anchor=anchor, followed=folder / FOLLOWED_NAME), None if cache is None else StageCache(cache))
 
 
 def user_cache() -> Path:

@@ -112,7 +112,10 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Desired(Message, frozen=True, kw_only=True):
-    """The whole goal of one device. A name that is absent from `models` is removed from the device."""
+    """The whole goal of one device. A name that is absent from `models` is removed from the device.
+
+    `wipe` counts how often the device shall have been wiped: one that was wiped less often erases what it has made and measured as well.
+    """
 
     fleet: Name
     device: Name
@@ -120,6 +123,7 @@ class Desired(Message, frozen=True, kw_only=True):
     issued_s: Seconds
     expires_s: Seconds
     models: dict[str, Order]
+    wipe: Count = 0
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -248,7 +252,7 @@ class ModelReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Reported(Message, frozen=True, kw_only=True):
-    """The truth on the device's disk, whole."""
+    """The truth on the device's disk, whole. `wiped` is the last `Desired.wipe` that was carried out."""
 
     fleet: Name
     device: Name
@@ -257,6 +261,7 @@ class Reported(Message, frozen=True, kw_only=True):
     time_s: Seconds
     models: dict[str, ModelReport]
     problems: tuple[Reason, ...] = ()
+    wiped: Count = 0
 
 
 class Telemetry(Message, frozen=True, kw_only=True):

@@ -102,3 +102,9 @@ def test_a_full_disk_does_not_keep_the_agent_from_starting(tmp_path: Path, monke
 
     monkeypatch.setattr("edgewright.agent.journal.write_atomic", full)
     assert count_start(tmp_path) == 2
+
+
+def test_a_board_that_takes_the_place_of_another_counts_from_its_enrolment(tmp_path):
+    assert [count_start(tmp_path, 1_800_000_000) for _ in range(2)] == [1_800_000_000, 1_800_000_001]
+    assert count_start(tmp_path, 1_800_000_500) == 1_800_000_500
+    assert count_start(tmp_path) == 1_800_000_501

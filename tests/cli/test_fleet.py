@@ -79,6 +79,8 @@ def test_keys_are_made_and_the_offline_ones_named(edgewright: Run, tmp_path: Pat
 
     assert ran.status == 0
     assert "plant" in ran.out
+    assert "approve by themselves" in ran.out
+    assert "root.pem, targets.pem, engines.pem" in ran.out
     assert "away from the network" in ran.out
     assert (tmp_path / "state" / "keys" / "root.pem").is_file()
 

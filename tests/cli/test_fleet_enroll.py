@@ -75,7 +75,7 @@ def test_a_wiped_device_has_no_goal(fleet, tiny_classifier):
     fleet("deploy", tiny_classifier, "--name", "m")
     fleet("deploy", tiny_classifier, "--name", "n")
 
-    assert fleet("wipe", "board-1").json == {"device": "board-1", "models": 2}
+    assert fleet("wipe", "board-1").json == {"device": "board-1", "models": 2, "wipe": 1}
     with closing(Database(fleet.paths.database)) as database, database.reading() as session:
         assert session.query(Goal).count() == 0
 

@@ -3,7 +3,10 @@ from __future__ import annotations
 import time
 from contextlib import closing
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 pytest.importorskip("sqlalchemy", reason="the controller needs SQLAlchemy: pip install 'edgewright[controller]'")
 
@@ -197,3 +200,36 @@ def test_keys_are_rotated_renewed_and_releases_withdrawn(site):
     assert site.start().code == "approval-withdrawn"
     assert site.fleet("keys", "approvals", "off").json == {"approvals": False}
     assert site.start().status == 0
+
+
+def test_a_rollout_offers_deltas_from_what_its_devices_have(edgewright, tmp_path, tiny_classifier):
+    site = Site(edgewright, tmp_path, tiny_classifier)
+    rng = np.random.default_rng(1)
+    weights = rng.standard_normal((600, 600)).astype(np.float32)
+    digests = []
+    for number in range(2):
+        weights[0, 0] = number
+        site.model = tmp_path / f"{number}" / "model.onnx"
+        site.model.parent.mkdir()
+        save_matrix(site.model, weights)
+        assert site.start("--label", "site=a").status == 0
+        site.conduct()
+        with closing(Database(FleetPaths(site.state).database)) as database:
+            (order, *_) = Orders(database, "fleet").goals("m", ["board-0"])
+        digests.append(order.model.files["model.onnx"].digest)
+
+    (shortcut,) = order.shortcuts.values()
+    assert [delta.base for delta in shortcut.deltas] == digests[:1]
+    assert shortcut.deltas[0].blob.size_bytes < 10_000
+
+
+def save_matrix(path, weights):
+    size = len(weights)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["input", "w"], ["output"])],
+        "matrix",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, size])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, size])],
+        [numpy_helper.from_array(weights, "w")],
+    )
+    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))

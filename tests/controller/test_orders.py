@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from edgewright.agent.journal import NUMBERS_PER_START
 from edgewright.controller.audit import AuditLog
 from edgewright.controller.database import Database
 from edgewright.controller.orders import BATCH, COMMAND_LIFE_S, DESIRED_LIFE_S, Orders, new_deployment_id
@@ -203,6 +204,33 @@ def test_a_device_that_is_enrolled_again_gets_its_goal_again(orders: Orders, ord
     orders.enroll("board-1", NOW_S + 1)
 
     assert {device: sorted(goal.models) for device, goal in goals(orders, NOW_S + 1).items()} == {"board-1": ["m"]}
+
+
+def test_a_board_that_takes_the_name_of_another_has_everything_yet_to_do(
+    orders: Orders, order: MakeOrder, reports: Reports, recorder: Recorder, event: Any
+) -> None:
+    orders.deploy("m", order("d-1"), ["board-1"], NOW_S)
+    old = NUMBERS_PER_START * 1_800_000_000
+    recorder.record(event("SUCCEEDED", deployment="d-1", sequence=old + 40, attempt=3), NOW_S)
+    assert [target.state for target in reports.deployment("d-1").devices] == ["SUCCEEDED"]
+    orders.enroll("board-1", NOW_S + 1)
+    assert [target.state for target in reports.deployment("d-1").devices] == [None]
+
+    new = NUMBERS_PER_START * 1_800_000_001
+    recorder.record(event("DOWNLOADING", deployment="d-1", sequence=new + 1, attempt=1), NOW_S + 2)
+    assert [target.state for target in reports.deployment("d-1").devices] == ["DOWNLOADING"]
+    recorder.record(event("SUCCEEDED", deployment="d-1", sequence=new + 2, attempt=1), NOW_S + 2)
+    assert [target.state for target in reports.deployment("d-1").devices] == ["SUCCEEDED"]
+
+
+def test_a_wipe_takes_every_model_and_counts_up(orders: Orders, order: MakeOrder) -> None:
+    orders.deploy("m", order("d-1"), [], NOW_S)
+    goals(orders)
+    assert orders.wipe("board-1", NOW_S + 1) == (1, 1)
+    assert orders.wipe("board-1", NOW_S + 2) == (0, 2)
+    (goal,) = goals(orders, NOW_S + 3).values()
+
+    assert (goal.device, goal.wipe, goal.models) == ("board-1", 2, {})
 
 
 def test_a_deployment_that_was_never_heard_of_ends_when_another_takes_its_place(orders: Orders, order: MakeOrder, reports: Reports) -> None:

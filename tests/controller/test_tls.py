@@ -151,6 +151,26 @@ def test_a_revoked_device_does_not_get_in_again_and_its_connection_ends(site):
     assert not site.connect(files).is_in
 
 
+def test_what_the_broker_retains_of_a_banished_device_is_taken_back(site):
+    files = site.enroll("board-1")
+    device = site.connect(files, client_id=f"{FLEET}_board-1")
+    controller = site.controller()
+    controller.subscribe(on("board-1", "reported"))
+    device.publish(on("board-1", "reported"), b"{}", retain=True)
+    controller.until_heard(on("board-1", "reported"), b"{}")
+    banishment = Banishment(site.paths, FLEET, site.options)
+    take_access(site.paths, "board-1", site.orders.certificate("board-1"))
+    site.until_refused(files)
+    while not banishment.look():
+        pass
+
+    listener = site.controller()
+    listener.subscribe(on("board-1", "reported"), on("board-1", "event"))
+    listener.publish(on("board-1", "event"), b"last")
+    listener.until_heard(on("board-1", "event"), b"last")
+    assert [entry.topic for entry in listener.heard] == [on("board-1", "event")]
+
+
 def test_others_stay_when_one_is_revoked(site):
     first, second = site.enroll("board-1"), site.enroll("board-2")
     take_access(site.paths, "board-1", site.orders.certificate("board-1"))

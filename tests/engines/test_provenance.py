@@ -9,8 +9,10 @@ import subprocess
 import sys
 
 import pytest
-from edgewright.controller.keys import init_keys, load_signer
+from edgewright.controller.ceremony import news, rotate
+from edgewright.controller.keys import copy_anchor, init_keys, load_signer
 from edgewright.controller.paths import FleetPaths
+from edgewright.core.anchor import follow, keep, open_anchor
 from edgewright.core.errors import Unfit
 from edgewright.core.wire.messages import Signature
 from edgewright.engines.manifest import manifest_bytes, read_manifest
@@ -170,6 +172,24 @@ def test_an_allowed_signed_engine_of_the_wanted_fingerprint_is_accepted(engine, 
     checked = check_folder(engine, trusted_keys(tmp_path / "nobody", anchor=fleet.trust), wanted=wanted)
 
     assert checked.manifest.fingerprint == wanted
+
+
+def test_a_rotated_role_is_followed_and_its_old_key_signs_nothing_any_more(engine, fleet, tmp_path):
+    pinned, followed = tmp_path / "pinned", tmp_path / "anchor.json"
+    copy_anchor(fleet, pinned)
+    old_signer = load_signer(fleet, "engines")
+    rotate(fleet, fleet.keys, "engines", dt.datetime.now(dt.timezone.utc))
+    keep(follow(open_anchor(pinned), news(fleet)), followed)
+    trusted = trusted_keys(tmp_path / "nobody", anchor=pinned, followed=followed)
+    wanted = read_manifest(engine).fingerprint
+
+    sign_as(fleet, "engines", engine)
+    assert check_folder(engine, trusted, wanted=wanted).manifest.fingerprint == wanted
+    assert refused(engine, trusted_keys(tmp_path / "nobody", anchor=pinned), wanted=wanted) == "engine-untrusted"
+
+    (engine / SEAL_NAME).unlink()
+    write_seal(engine, manifest_bytes(engine), lambda data: Signature(*old_signer(DOMAIN + data)))
+    assert refused(engine, trusted, wanted=wanted) == "engine-untrusted"
 
 
 @pytest.mark.parametrize("wanted", [None, "0" * 64])

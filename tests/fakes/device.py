@@ -309,12 +309,12 @@ class Device:
             **fields,
         )
 
-    def want(self, order: Order | None = None, **others: Order) -> None:
+    def want(self, order: Order | None = None, *, wipe: int = 0, **others: Order) -> None:
         """The goal: `order` is for the one model, `others` for other names."""
         models = others if order is None else {MODEL: order, **others}
         sequence = next(self._sequence) + self.deployer.journal.desired_sequence
         now_s = self.clock.clock_s()
-        desired = Desired(fleet="fleet", device="board-1", sequence=sequence, issued_s=now_s, expires_s=now_s + 1000, models=models)
+        desired = Desired(fleet="fleet", device="board-1", sequence=sequence, issued_s=now_s, expires_s=now_s + 1000, models=models, wipe=wipe)
         requests.want(self.deployer, desired, f"digest-{sequence}")
 
     def step(self) -> bool:

@@ -58,6 +58,20 @@ def fails(device: Any) -> None:
     device.steps.failures["probe"] = Unfit("engine-unusable", "it does not load", "Send another")
 
 
+def with_traces(device: Any) -> None:
+    """Two versions, and what builds leave behind."""
+    two_versions(device)
+    for name in ("cache/engines/f/engine.onnx", "cache/costs/here.json"):
+        path = device.state / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"measured here")
+
+
+def wipe(device: Any) -> None:
+    if device.deployer.journal.wipe == 0:
+        device.want(wipe=1)
+
+
 def change_runtime(device: Any) -> None:
     device.deployer.runtime = "onnxruntime 2.0"
     device.deployer.advance()
@@ -72,6 +86,7 @@ STORIES = {
     "a version that does not run": Story(one_version, lambda device: goal(device, device.order("d2", size=200_000, seed=2)), fails),
     "a removal": Story(two_versions, goal, is_removal=True),
     "a roll-back by the owner": Story(two_versions, lambda device: command(device, "rollback")),
+    "a wipe": Story(with_traces, wipe, is_removal=True),
     "a new runtime": Story(one_version, change_runtime),
 }
 
@@ -93,6 +108,8 @@ def picture(device: Any, fake_device: ModuleType) -> dict[str, Any]:
         "models": models,
         "folders": sorted(path.name for path in (device.state / "models").iterdir()) if (device.state / "models").is_dir() else [],
         "blobs": sorted(path.name for path in (device.state / "blobs").iterdir()),
+        "traces": sorted(str(path.relative_to(device.state)) for path in device.state.glob("cache/**/*")),
+        "wiped": device.deployer.journal.wiped,
         "leftovers": fake_device.leftovers(device.state),
         "spooled": len(device.outbox),
         "problems": [reason.code for reason in device.deployer.problems.values()],
