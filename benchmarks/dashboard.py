@@ -105,11 +105,9 @@ def pictures(driver: Any, browser: Any, address: str, token: str, out: Path) -> 
     from PIL import Image
 
     rollout = asked(address, token, "/api/v1/rollouts?limit=1")["rollouts"][0]["rollout"]
-    device = next(
-        name for name in ("cam-00002", "cam-00003", "cam-00001") if "Jetson" in asked(address, token, f"/api/v1/devices/{name}")["hardware_class"]
-    )
+    device = updated_device(address, token, rollout)
     shots = {
-        "overview": ("/", 1280, 1110, {}),
+        "overview": ("/", 1280, 985, {}),
         "device": (f"/devices/{device}", 1280, 1460, {}),
         "rollout": (f"/rollouts/{rollout}", 1280, 1310, {}),
         "rollout-dark": (f"/rollouts/{rollout}", 1280, 1310, {"is_dark": True}),
@@ -123,8 +121,15 @@ def pictures(driver: Any, browser: Any, address: str, token: str, out: Path) -> 
         driver.get(address + place)
         path = out / f"{name}.png"
         driver.save_screenshot(str(path))
-        Image.open(path).convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        Image.open(path).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     return list(shots)
+
+
+def updated_device(address: str, token: str, rollout: str) -> str:
+    """The first device that has the latest model, measured the one before as well, and has a power sensor."""
+    names = [member["device"] for member in asked(address, token, f"/api/v1/rollouts/{rollout}/members?state=SUCCEEDED&limit=100")["members"]]
+    jetsons = [name for name in names if "Jetson" in asked(address, token, f"/api/v1/devices/{name}")["hardware_class"]]
+    return next(name for name in jetsons if len(asked(address, token, f"/api/v1/measurements?device={name}")["measurements"]) > 1)
 
 
 def asked(address: str, token: str, place: str) -> Any:
@@ -162,7 +167,7 @@ def main() -> None:
                 "overview": "/",
                 "devices": "/devices",
                 "devices, searched": "/devices?text=nano&presence=online",
-                "device": "/devices/cam-00002",
+                "device": f"/devices/{updated_device(address, token, rollout)}",
                 "rollout": f"/rollouts/{rollout}",
             }
             pages = paint(driver, browser, address, token, places, options.loads)

@@ -113,9 +113,8 @@ def _count(session: Session, condition: object) -> int:
 
 def _states(session: Session) -> list[StateCount]:
     is_its = (Target.deployment == Goal.deployment) & (Target.device == Goal.device)
-    state = func.coalesce(Target.state, "")
-    query = select(state, func.count()).select_from(Goal).outerjoin(Target, is_its).group_by(state).order_by(func.count().desc(), state)
-    return [StateCount(state=name, goals=count) for name, count in session.execute(query)]
+    query = select(Target.state, func.count()).select_from(Goal).outerjoin(Target, is_its).group_by(Target.state)
+    return [StateCount(state=name or "", goals=count) for name, count in session.execute(query.order_by(func.count().desc(), Target.state))]
 
 
 def _reasons(session: Session) -> list[tuple[str, Reason]]:
