@@ -1,11 +1,10 @@
 """What Prometheus may know of a fleet and of these pages. Labels are hardware classes, states and codes, never devices: their number is bounded.
 
-The fleet is looked at when somebody scrapes, and at most every `FRESH_S`: several scrapers cost one look.
+The fleet is looked at when somebody scrapes; several scrapers share one look.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -18,10 +17,8 @@ from prometheus_client.registry import Collector
 from ..comparison import EngineMedians
 from ..inventory import ClassCount
 from ..overview import FleetOverview
-from ..rollout import OVER
 from .site import Site
 
-FRESH_S = 5.0
 MAX_CLASSES = 50
 MAX_ROLLOUTS = 50
 OTHER = "other"
@@ -49,16 +46,9 @@ class FleetMetrics(Collector):
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._lock = threading.Lock()
-        self._found: list[Metric] = []
-        self._until_s = float("-inf")
 
     def collect(self) -> Iterator[Metric]:
-        with self._lock:
-            if time.monotonic() >= self._until_s:
-                self._found = self._look()
-                self._until_s = time.monotonic() + FRESH_S
-            return iter(self._found)
+        return iter(self._site.recent.get("metrics", self._look))
 
     def describe(self) -> list[Metric]:
         """No names in advance: asking for them must not look at the database."""
@@ -125,9 +115,7 @@ def _goals(view: FleetOverview) -> list[Metric]:
 def _rollouts(site: Site, view: FleetOverview) -> list[Metric]:
     states = [((state,), count) for state, count in view.rollouts.items()]
     rows: dict[tuple[str, str], float] = {}
-    for rollout in site.rollouts.all(site.clock(), limit=MAX_ROLLOUTS):
-        if rollout.state in OVER:
-            continue
+    for rollout in site.rollouts.all(site.clock(), limit=MAX_ROLLOUTS, only_open=True):
         for outcome in ("released", "succeeded", "failed", "silent", "open"):
             rows[rollout.model, outcome] = sum(getattr(wave, outcome) for wave in rollout.waves)
         rows[rollout.model, "size"] = sum(wave.size for wave in rollout.waves)
