@@ -99,8 +99,11 @@ def test_a_form_that_makes_no_sense_is_answered_with_a_page_that_says_why(browse
 def test_what_is_not_there_is_told_on_a_page_with_the_nearest_name(browser, lively):
     page = browser().get("/devices/board-11")
 
+    nothing = browser().get("/nothing", accept="text/html")
+
     assert page.status == 404
     assert "board-1" in page.text
+    assert (nothing.status, "There is no such thing" in nothing.text) == (404, True)
 
 
 def test_an_empty_fleet_says_what_to_do_first(browser, site, program):
