@@ -97,6 +97,35 @@ def rollout(
     return 0
 
 
+@click.command("rollout-again")
+@click.argument("deployment", default="latest")
+@state_option
+@with_options(selector_options)
+@with_options(_PLAN_OPTIONS)
+@json_option
+def rollout_again(
+    deployment: str, state: Path, names: tuple[str, ...], labels: tuple[str, ...], hardware_class: str | None, as_json: bool, **options: Any
+) -> int:
+    """Roll out once more what was deployed as DEPLOYMENT, with its files, budget and recipe."""
+    from ..controller.audit import person_here
+    from ..controller.keys import fleet_name
+    from ..controller.rollout_plan import RolloutPlan, check_plan
+
+    paths = fleet_paths(state)
+    plan = check_plan(RolloutPlan(**{key: options.pop(key) for key in _PLAN_KEYS}))
+    with fleet_database(paths) as database:
+        from ..controller.deeds import Deeds
+        from ..controller.inventory import Selector, parse_labels
+
+        selector = Selector(devices=tuple(dict.fromkeys(names)), labels=parse_labels(labels), hardware_class=hardware_class)
+        identity = Deeds(database, paths, fleet_name(paths)).start(deployment, selector, plan, person_here(), time.time())
+    if as_json:
+        print_json({"rollout": identity})
+    else:
+        click.echo(f"{identity}: edgewright fleet rollouts {identity} --watch")
+    return 0
+
+
 @click.command()
 @click.argument("identity", metavar="[ROLLOUT]", required=False)
 @state_option
