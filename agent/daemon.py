@@ -24,7 +24,9 @@ from .deployer import Deployer, Parts
 from .envelopes import Envelopes, Kind, Receiver
 from .journal import JournalFile, count_start
 from .lanes import Job, Lanes
+from .launch import LAUNCHED_VARIABLE
 from .ledger import Ledger
+from .meter import Meter
 from .notify import Watchdog
 from .outbox import Outbox
 from .profiles import Profiles
@@ -32,6 +34,7 @@ from .session import Arrivals, Session, link_options
 from .state import lock_state
 from .store import Store
 from .telemetry import TelemetrySource
+from .version import running_folder
 from .vitals import boot_id, read_vitals
 
 log = logging.getLogger(__name__)
@@ -72,6 +75,9 @@ class Daemon:
             problem=lambda reason: self._problem("link", reason),
         )
         self.session = Session(config.fleet, config.device, options, boot_id(), start, arrivals, self.post)
+        self.meter = Meter(
+            config.state, config.link, lambda: self.session.traffic.total_bytes, lambda: best_time_s(time.time(), ledger.journal.signed_s)
+        )
         self.profiles = Profiles(config.state, config.fleet, config.device, self.lanes, steps.profile, self._changed)
         self.deployer = Deployer(
             Parts(
@@ -84,6 +90,9 @@ class Daemon:
                 changed=self._changed,
                 prepare_profile=self.profiles.prepare,
                 post=self.post,
+                why_hold=lambda order: self.meter.why_not(is_urgent=order.is_urgent),
+                make_way=self._make_way if os.environ.get(LAUNCHED_VARIABLE) else None,
+                running_version=running_folder(config.state),
             )
         )
         receiver = Receiver(self._verify, self._want, self._obey, lambda: self.deployer.journal.desired_digest, self._problem)
@@ -101,6 +110,11 @@ class Daemon:
 
     def _stop(self) -> None:
         self._stopping = True
+
+    def _make_way(self) -> None:
+        if not self._stopping:
+            log.info("Another version of the agent takes over")
+            self._stopping = True
 
     def run(self) -> None:
         """Work until `stop`. An error that nobody expected is logged and the loop goes on: the journal is whole after every call."""
@@ -122,6 +136,7 @@ class Daemon:
             self._turn()
         self.watchdog.stopping()
         self.lanes.stop(STOP_S)
+        self._guarded(self.meter.turn)
         self.session.stop()
         os.close(self._lock)
 
@@ -143,6 +158,7 @@ class Daemon:
             (self.envelopes.next_turn_s(), self.envelopes.turn),
             (self.telemetry.due_s, self.telemetry.turn),
             (self.watchdog.due_s, self.watchdog.feed),
+            (self.meter.due_s, self.meter.turn),
             (self._reported_s + REPORT_INTERVAL_S if self._is_report_due else None, self._report),
         ]
 

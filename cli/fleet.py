@@ -15,6 +15,7 @@ from .fleet_profile import profile
 from .fleet_rollout import approve, pause, resume, retry, rollout, rollouts
 from .fleet_state import fleet_paths, state_option
 from .fleet_tokens import tokens
+from .fleet_update import update_agent
 from .output import existing_path, json_option
 
 
@@ -60,7 +61,7 @@ def serve(
 
 COMMANDS = (
     keys, enroll, renew, revoke, retire, wipe, devices, label, tokens, deploy, rollout, rollouts, approve, pause, resume, cancel, retry, rollback,
-    release, remove, watch, report, profile, audit,
+    release, remove, update_agent, watch, report, profile, audit,
 )  # fmt: skip
 for command in COMMANDS:
     fleet.add_command(command)

@@ -29,6 +29,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from ..errors import Reason, Rejected
 from .frames import MAX_PAYLOAD_BYTES
+from .proxy import Proxy, use_proxy
 from .traffic import Traffic, traffic_of
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class LinkOptions:
     keepalive_s: int = 30
     reconnect_min_s: float = 1.0
     reconnect_max_s: float = 30.0
+    proxy: Proxy | None = None
 
 
 class LinkHandler(Protocol):
@@ -112,6 +114,7 @@ class Link:
 
     Raises:
         Rejected: ``tls-files-unusable``.
+        Unfit: ``proxy-unavailable``.
     """
 
     def __init__(
@@ -133,6 +136,8 @@ class Link:
             client.username_pw_set(options.username, options.password)
         if options.tls is not None:
             _use_tls(client, options.tls)
+        if options.proxy is not None:
+            use_proxy(client, options.proxy)
         self._next_will = next_will
         self._renew_will()
         client.on_socket_open = self._wrapped(_set_nodelay)

@@ -69,6 +69,7 @@ def test_the_group_lists_its_commands(edgewright: Run) -> None:
         "rollouts",
         "serve",
         "tokens",
+        "update-agent",
         "watch",
         "wipe",
     ]
