@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import logging
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from .. import __version__
 from ..core.errors import EdgewrightError
+from .logs import start_logging
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
     parser.add_argument("--check", action="store_true", help="read the configuration, print the version, and end")
     options = parser.parse_args(argv)
-    logging.basicConfig(level=options.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    start_logging(options.log_level)
     from .answers import answer
     from .config import config_from_toml
     from .control import ControlServer

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ..core.errors import EdgewrightError, Reason, Unfit
 from .journal import DeploymentRecord
 from .lanes import Job
+from .logs import about
 from .plan import Action
 from .slots import ModelSlots, Slot
 from .steps import Steps
@@ -175,5 +176,5 @@ def _tell_application(steps: Steps, slots: ModelSlots, name: str, cancel: thread
 
 def _note_trouble(deployer: Deployer, name: str, trouble: Reason | None) -> None:
     if trouble is not None:
-        log.error("%s: the application could not be told: %s", name, trouble.line())
+        log.error("%s: the application could not be told: %s", name, trouble.line(), extra=about(name, reason=trouble))
     deployer.note(f"activate-{name}", trouble)

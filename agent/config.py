@@ -84,6 +84,14 @@ class OptimizeSection(_Section, frozen=True, kw_only=True):
     backend: Annotated[str | None, Meta(description="The backend that builds engines, by name; absent: the best usable one.")] = None
     threads: Annotated[int, Meta(ge=1, le=256, description="Threads of an engine, when it is measured and when it runs.")] = 1
     bench_seconds: Annotated[float, Meta(ge=0.05, le=3600, description="How long each engine's latency is measured.")] = 2.0
+    search_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=DAY_S,
+            description="How long the recipe auto may look for a faster network here; 0: not at all. An identical deployment does not search twice.",
+        ),
+    ] = 0.0
     nice: Annotated[int, Meta(ge=0, le=19, description="Added to the niceness of builds, so that applications go first.")] = 10
     accept_signed_engines: Annotated[
         bool,

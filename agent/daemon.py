@@ -26,6 +26,7 @@ from .journal import JournalFile, count_start
 from .lanes import Job, Lanes
 from .launch import LAUNCHED_VARIABLE
 from .ledger import Ledger
+from .logs import about
 from .meter import Meter
 from .notify import Watchdog
 from .outbox import Outbox
@@ -144,7 +145,7 @@ class Daemon:
         try:
             call(*arguments)
         except EdgewrightError as error:
-            log.warning("%s", error.reason.line())
+            log.warning("%s", error.reason.line(), extra=about(reason=error.reason))
         except Exception:
             log.exception("A step of the daemon failed")
 

@@ -30,6 +30,7 @@ from .inbox import Request
 from .journal import DeploymentRecord, Journal, ModelRecord
 from .lanes import Job, LaneName, Lanes
 from .ledger import Ledger
+from .logs import about
 from .plan import Facts, next_action
 from .profiles import PrepareProfile, refuse_profile
 from .slots import ModelSlots
@@ -213,13 +214,13 @@ class Deployer:
         except OSError as error:
             self.put_off(name, Reason("disk-failed", f"{name}: {error}", "Check the disk of this device", "unfit"))
         except Exception as error:
-            log.exception("A step of %s failed", name)
+            log.exception("A step of %s failed", name, extra=about(name))
             message = f"a step of {name} failed: {type(error).__name__}: {error}"[:500]
             self.put_off(name, Reason("internal-error", message, "Report this with the agent's log"))
 
     def put_off(self, name: str, reason: Reason) -> None:
         """The model cannot go on now: not before `RETRY_S` from now, but for what its owner asks."""
-        log.warning("%s: %s", name, reason.line())
+        log.warning("%s: %s", name, reason.line(), extra=about(name, reason=reason))
         self._not_before[name] = self.parts.monotonic_s() + RETRY_S
         self.note(f"model-{name}", reason)
 
@@ -330,7 +331,9 @@ class Deployer:
             if record.proven is not None and record.proven.order.deployment != new.order.deployment:
                 others["former"] = record.proven
         self.ledger.commit_deployment(name, new, **others)
-        log.info("%s: %s is %s%s", name, new.order.deployment, new.state, f" ({reason.line()})" if reason else "")
+        why = f" ({reason.line()})" if reason else ""
+        subject = about(name, new.order.deployment, new.attempt, new.state, reason)
+        log.info("%s: %s is %s%s", name, new.order.deployment, new.state, why, extra=subject)
         if not is_open(new.state):
             self._watch.pop(name, None)
             self.downloads.stop(name)

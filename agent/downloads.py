@@ -14,6 +14,7 @@ from ..core.wire.frames import decode_frame
 from ..core.wire.messages import Order
 from .inbox import Pace, Request, Transfer
 from .lanes import Job, Lanes
+from .logs import about
 from .shortcuts import Way, ways_for
 from .store import PartialBlob, Store
 
@@ -163,7 +164,7 @@ class Downloads:
                 self._go_on(transfer)
 
         def failed(reason: Reason) -> None:
-            log.warning("%s: the shorter way leads nowhere: %s", self._model, reason.line())
+            log.warning("%s: the shorter way leads nowhere: %s", self._model, reason.line(), extra=about(self._model, reason=reason))
             over()
 
         self._at_disk = ways[0].target.digest
@@ -197,11 +198,12 @@ class Downloads:
     def _end(self, reason: Reason | None) -> None:
         model, transfer = self._model, self._transfer
         assert transfer is not None
-        log.info("%s: %d of %d bytes, by %d requests, %d chunks asked for again", model, *self.progress(model), transfer.requests, transfer.repeated)
+        facts = (*self.progress(model), transfer.requests, transfer.repeated)
+        log.info("%s: %d of %d bytes, by %d requests, %d chunks asked for again", model, *facts, extra=about(model, reason=reason))
         if reason is not None:
             transfer.discard()
             if self._ways and reason.code not in {"disk-full", "disk-read-only", "disk-failed"}:
-                log.warning("%s: the shorter way cannot be gone: %s", model, reason.line())
+                log.warning("%s: the shorter way cannot be gone: %s", model, reason.line(), extra=about(model, reason=reason))
                 self._go_whole_way()
                 return
         self._transfer, self._model = None, ""

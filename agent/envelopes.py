@@ -22,6 +22,7 @@ from ..core.trust import Verified
 from ..core.wire.frames import MAX_PAYLOAD_BYTES
 from ..core.wire.messages import Command, Desired
 from .lanes import Job, Lanes
+from .logs import about
 
 log = logging.getLogger(__name__)
 
@@ -148,5 +149,5 @@ class Envelopes:
         self.turn()
 
     def _refuse(self, kind: Kind, reason: Reason) -> None:
-        log.warning("Refused a %s message: %s", kind, reason.line())
+        log.warning("Refused a %s message: %s", kind, reason.line(), extra=about(reason=reason))
         self._receiver.problem(kind, reason)

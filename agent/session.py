@@ -22,6 +22,7 @@ from ..core.wire.topics import RETAINED, Channel, client_id, topic
 from ..core.wire.traffic import Traffic
 from .config import AgentConfig
 from .inbox import Request
+from .logs import about
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +150,7 @@ class Session:
         self._post(self._arrivals.published, message_id)
 
     def link_problem(self, reason: Reason) -> None:
-        log.error("%s", reason.line())
+        log.error("%s", reason.line(), extra=about(reason=reason))
         self._post(self._arrivals.problem, reason)
 
 

@@ -17,7 +17,7 @@ from ..core.errors import error_from_reason
 from ..core.files import disk_errors
 from ..core.measurement import Candidate
 from ..core.trust import Verified, VerifyRequest
-from ..core.wire.messages import AGENT_MODEL, Measurement, Order, Runtime
+from ..core.wire.messages import AGENT_MODEL, MAX_RIVALS, Measurement, Order, Rival, Runtime
 from ..engines.manifest import read_manifest
 from ..pipeline.attempts import run_optimize
 from ..pipeline.child import Limits, Outcome, run_child
@@ -31,6 +31,8 @@ VERIFY_S = 60.0
 PROBE_S = 120.0
 REBUILD_S = 600.0
 INSTALL_S = 900.0
+# Of the time that a build may take; INT8 and the measuring need the rest.
+SEARCH_SHARE = 0.6
 CAPABILITIES_S = 300.0
 # Beside the order's own time: warm-up, idle before and after, and loading the engine.
 PROFILE_FACTOR = 3.0
@@ -156,6 +158,7 @@ class WorkerSteps:
             backend=config.optimize.backend,
             threads=config.optimize.threads,
             bench_seconds=config.optimize.bench_seconds,
+            search_s=min(config.optimize.search_s, SEARCH_SHARE * config.limits.max_build_s),
             model_name=model,
             identity=str(config.state),
             cache=str(config.state / "cache"),
@@ -196,7 +199,12 @@ class WorkerSteps:
 
 def _outcome(result: OptimizeResult) -> BuildOutcome:
     verdict = Verdict(accepted=result.verdict == "accepted", checks=result.checks, reasons=result.reasons)
-    measurement = Measurement(chosen=_without_path(result.chosen), baseline=_without_path(result.baseline), verdict=verdict)
+    measurement = Measurement(
+        chosen=_without_path(result.chosen),
+        baseline=_without_path(result.baseline),
+        verdict=verdict,
+        rivals=tuple(_rival(candidate) for candidate in result.candidates[:MAX_RIVALS]),
+    )
     if result.chosen is None or not verdict.accepted:
         return BuildOutcome(measurement, None, "", result.notes)
     folder = Path(result.chosen.path).parent
@@ -207,6 +215,21 @@ def _outcome(result: OptimizeResult) -> BuildOutcome:
 def _without_path(candidate: Candidate | None) -> Candidate | None:
     """Where a build was done says nothing to others, and is gone when the report arrives: the file's name stays."""
     return None if candidate is None else msgspec.structs.replace(candidate, path=Path(candidate.path).name)
+
+
+def _rival(candidate: Candidate) -> Rival:
+    latency, energy, fidelity = candidate.latency_ms, candidate.energy_mj, candidate.fidelity
+    return Rival(
+        name=candidate.name,
+        backend=candidate.backend,
+        size_bytes=candidate.size_bytes,
+        latency_p50_ms=latency.p50 if latency else None,
+        latency_p99_ms=latency.p99 if latency else None,
+        energy_mj=energy.mean if energy else None,
+        top1=fidelity.top1 if fidelity else None,
+        agreement=fidelity.agreement if fidelity else None,
+        sqnr_db=fidelity.sqnr_db if fidelity else None,
+    )
 
 
 def _dataset(store: Store, artifact: Artifact | None, folder: Path) -> str | None:

@@ -81,7 +81,11 @@ def _collect_garbage(deployer: Deployer) -> None:
 
 def _is_awaited(deployer: Deployer, order: Order) -> bool:
     """Whether its files may have to be fetched still."""
-    return any(record.wanted == order or _is_under_way(record, order) for record in deployer.journal.models.values())
+    return any(_is_still_wanted(record, order) or _is_under_way(record, order) for record in deployer.journal.models.values())
+
+
+def _is_still_wanted(record: ModelRecord, order: Order) -> bool:
+    return record.wanted == order and order.key != record.settled
 
 
 def _is_under_way(record: ModelRecord, order: Order) -> bool:
@@ -93,7 +97,7 @@ def _needed_orders(deployer: Deployer) -> Iterator[Order]:
     for record in deployer.journal.models.values():
         if record.deployment is not None and is_open(record.deployment.state):
             yield record.deployment.order
-        if record.wanted is not None and record.wanted.key != record.settled:
+        if record.wanted is not None and _is_still_wanted(record, record.wanted):
             yield record.wanted
         if record.proven is not None:
             yield record.proven.order

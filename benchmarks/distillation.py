@@ -17,26 +17,26 @@ import platform
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
+from compression_subjects import context, load
+from distillation_subjects import DATA, SEEDS, SUBJECTS, Task, judged, opened, outputs
 from edgewright.calibration.calibrate import CalibrationOptions, calibrate
 from edgewright.calibration.dialects import onnxruntime_dialect
 from edgewright.calibration.normalize import normalized_model
 from edgewright.calibration.writer import Dialect
-from edgewright.cli.demo.surface import surfaces
 from edgewright.compression.activations import submodel
 from edgewright.compression.network import Network
-from edgewright.compression.recipe import Recipe, make_step
-from edgewright.compression.runner import Settings, compress
+from edgewright.compression.recipe import make_step
 from edgewright.compression.timing import RuntimeStopwatch
 from edgewright.core.card import card_from_toml
 from edgewright.core.dataset import open_dataset
+from edgewright.core.errors import Rejected
 from edgewright.distillation.auto import search_student
 from edgewright.distillation.costs import MeasuredCosts
 from edgewright.distillation.filters import first_filters
@@ -46,16 +46,14 @@ from edgewright.distillation.objective import objective_from_text
 from edgewright.distillation.onnx_form import onnx_of
 from edgewright.distillation.record import Measure
 from edgewright.distillation.request import DistillOptions
-from edgewright.distillation.school import School, open_school
+from edgewright.distillation.school import School
 from edgewright.distillation.spec import spec_from_text
 from edgewright.distillation.student import student_wiring
 from edgewright.distillation.wiring import Wiring
-from edgewright.engines.model import input_specs, read_model
-from edgewright.engines.ort.runner import open_on_cpu
+from edgewright.engines.model import input_specs
+from paired import table_of
+from pieces import Pieces
 
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("EDGEWRIGHT_DATA") or ROOT.parent / "shared" / "data")
-SEEDS = (0, 1, 2)
 LABELS = "labels"
 LOSSES = (
     LABELS,
@@ -69,85 +67,9 @@ LOSSES = (
     "activation_sequence",
     "labels,hinton,hints=2,activation_sequence=2",
 )
-JUDGED = 1000
-# Two-sided 95 % of Student's t for 2 degrees of freedom: three seeds.
-T95 = 4.303
-
-
-@dataclass(frozen=True)
-class Task:
-    """A teacher, the data to learn from, and the samples that students are judged on."""
-
-    teacher: Path
-    data: Path
-    inputs: np.ndarray
-    labels: np.ndarray
-    student: str
-    hand_picked: tuple[str, ...]
-    epochs: int
-    seeds: tuple[int, ...] = SEEDS
-
-
-def cifar10(work: Path, learned: int) -> Task:
-    """The first of the shared CIFAR-10 images to learn from, all others (2,000 of 3,000) to judge on."""
-    first, second = (np.load(DATA / "arrays" / f"cifar10-{name}.npz") for name in ("calibration", "evaluation"))
-    images = np.concatenate([first["input"], second["input"]])
-    labels = np.concatenate([first["labels"], second["labels"]])
-    teacher = copied(DATA / "models" / "cifar10_resnet20.onnx", work)
-    hand_picked = ("shrink:2,plain:16,plain:32/2,plain:64/2", "plain:8,separable:24x2/2,separable:48x2/2", "plain:8,residual:8/2,residual:16/2")
-    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=40)
-
-
-def surface(work: Path, learned: int) -> Task:
-    """Generated pictures of surfaces to learn from, 1,000 others to judge on."""
-    images, labels = surfaces(learned + JUDGED, 4711)
-    teacher = copied(ROOT / "cli" / "demo" / "surface_classifier.onnx", work)
-    hand_picked = (
-        "shrink:2,plain:16/2,plain:32/2,plain:64/2",
-        "plain:8/2,separable:16x2/2,separable:32x2/2,separable:64/2",
-        "shrink:2,plain:8/2,residual:16/2,residual:32/2",
-    )
-    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=60)
-
-
-SUBJECTS = {"cifar10": cifar10, "surface": surface}
-
-
-def task(
-    work: Path, teacher: Path, images: np.ndarray, labels: np.ndarray, learned: int, student: str, hand_picked: tuple[str, ...], epochs: int
-) -> Task:
-    data = work / "learn.npz"
-    np.savez(data, input=images[:learned], labels=labels[:learned])
-    judged = work / "judge.npz"
-    np.savez(judged, input=images[learned:], labels=labels[learned:])
-    model = read_model(teacher)
-    opened = open_dataset(judged, card_from_toml(teacher.with_suffix(".toml")), input_specs(model))
-    inputs = np.concatenate([batch.feeds["input"] for batch in opened.batches(250)])
-    return Task(teacher, data, inputs, labels[learned : learned + len(inputs)], student, hand_picked, epochs)
-
-
-def copied(model: Path, work: Path) -> Path:
-    target = work / model.name
-    target.write_bytes(model.read_bytes())
-    target.with_suffix(".toml").write_bytes(model.with_suffix(".toml").read_bytes())
-    return target
-
-
-def opened(found: Task, **options: object) -> AbstractContextManager[School]:
-    card = card_from_toml(found.teacher.with_suffix(".toml"))
-    specs = input_specs(read_model(found.teacher))
-    return open_school(found.teacher, card, lambda: open_dataset(found.data, card, specs), DistillOptions(**options))
-
-
-def outputs(model: object, inputs: np.ndarray) -> np.ndarray:
-    with open_on_cpu(model.SerializeToString(), "a model", threads=1) as runner:
-        name = runner.inputs[0].name
-        return np.concatenate([next(iter(runner.infer({name: inputs[i : i + 100]}).values())) for i in range(0, len(inputs), 100)])
-
-
-def judged(model: object, found: Task, teacher: object) -> dict[str, float]:
-    own, aim = outputs(model, found.inputs), outputs(teacher, found.inputs)
-    return {"top1": float((own.argmax(1) == found.labels).mean()), "agreement": float((own.argmax(1) == aim.argmax(1)).mean())}
+# What students of the search and the hand-picked ones beside them learn from.
+SEARCHED = "labels,hinton,activation_sequence=2"
+REPAIRED = ("cifar10_resnet20", "surface_classifier", "squeezenet1.1")
 
 
 # --- pieces -----------------------------------------------------------------------------------------------------------------------------
@@ -193,7 +115,7 @@ def taught(found: Task, spec: str) -> Iterator[Class]:
 def losses_part(found: Task, pieces: Pieces) -> None:
     with taught(found, found.student) as taught_class:
         for seed in found.seeds:
-            for losses in LOSSES:
+            for losses in found.ways or LOSSES:
                 pieces.do(f"{losses}|{seed}", partial(taught_class.piece, losses, seed))
 
 
@@ -208,7 +130,7 @@ def embedding_part(found: Task, pieces: Pieces) -> None:
     weight, bias = network.weight(head), network.bias(head)
     with taught(replace(found, teacher=teacher), found.student) as taught_class:
         for seed in found.seeds:
-            for losses in ("activation_sequence", "outputs", "outputs,activation_sequence=2"):
+            for losses in found.ways or ("outputs", "activation_sequence", "outputs,activation_sequence=2"):
                 pieces.do(f"{losses}|{seed}", partial(embedding_piece, taught_class, losses, seed, weight, bias))
 
 
@@ -228,31 +150,46 @@ def embedding_piece(taught_class: Class, losses: str, seed: int, weight: np.ndar
 
 def auto_part(found: Task, pieces: Pieces) -> None:
     """Hand-picked students and the one that the search finds under the slowest one's time, all trained alike."""
-    losses = "labels,hinton,activation_sequence=2"
-
-    def measured(spec: str) -> dict[str, float]:
+    pieces.do("times of the hand-picked", lambda: times(found, found.hand_picked))
+    if "times of the hand-picked" in pieces.known:
+        pieces.do("search", partial(searched, found, max(pieces.known["times of the hand-picked"].values())))
+    specs = [*found.hand_picked, *([pieces.known["search"]["spec"]] if "search" in pieces.known else [])]
+    for spec in dict.fromkeys(specs):
         with taught(found, spec) as taught_class:
-            model = onnx_of(taught_class.wiring, first_filters(taught_class.wiring, 0), replace(taught_class.school.interface, batch=1))
-            ms = min(RuntimeStopwatch(1).ms(model) for _ in range(5))
-            return taught_class.piece(losses, 0) | {"ms": ms}
-
-    for spec in found.hand_picked:
-        pieces.do(f"hand {spec}", partial(measured, spec))
-    slowest = max((pieces.known[f"hand {spec}"]["ms"] for spec in found.hand_picked if f"hand {spec}" in pieces.known), default=None)
-    if slowest is not None:
-        pieces.do("search", partial(searched, found, losses, slowest))
+            for seed in found.seeds:
+                pieces.do(f"{spec}|{seed}", partial(taught_class.piece, SEARCHED, seed))
     if "search" in pieces.known:
-        spec = pieces.known["search"]["spec"]
-        pieces.do(f"auto {spec}", partial(measured, spec))
+        pieces.do("times", lambda: times(found, tuple(dict.fromkeys(specs))))
 
 
-def searched(found: Task, losses: str, max_ms: float) -> dict[str, object]:
+def times(found: Task, specs: Sequence[str], rounds: int = 15) -> dict[str, float]:
+    """Milliseconds of each student at batch 1, one thread: the least of rounds in which they take turns."""
+    with opened(found, student=specs[0]) as school:
+        wirings = [student_wiring(spec_from_text(spec), school.interface) for spec in specs]
+        models = [onnx_of(wiring, first_filters(wiring, 0), replace(school.interface, batch=1)) for wiring in wirings]
+    stopwatch = RuntimeStopwatch(1)
+    turns = [[stopwatch.ms(model) for model in models] for _ in range(rounds)]
+    return dict(zip(specs, map(min, zip(*turns, strict=True)), strict=True))
+
+
+def front_of(known: Mapping[str, dict]) -> list[str]:
+    """Each student's time and accuracy, the found one last, and who is both faster and better than that."""
+    if "times" not in known:
+        return []
+    top1 = {spec: statistics.mean(run["top1"] for name, run in known.items() if name.rpartition("|")[0] == spec) for spec in known["times"]}
+    auto = known["search"]["spec"]
+    lines = [f"{spec}: {ms:.4f} ms, top-1 {100 * top1[spec]:.1f} %" for spec, ms in known["times"].items()]
+    above = [spec for spec, ms in known["times"].items() if ms < known["times"][auto] and top1[spec] > top1[auto]]
+    return [*lines, f"the search chose {auto}; faster and better than that: {', '.join(above) or 'none'}"]
+
+
+def searched(found: Task, max_ms: float) -> dict[str, object]:
     from edgewright.distillation.training.trainer import TrainSettings
 
     started = time.monotonic()
-    options = DistillOptions(losses=losses, max_latency_ms=max_ms)
-    with opened(found, losses=losses) as school:
-        settings = TrainSettings(school.objective, "agreement", batch=32)
+    options = DistillOptions(losses=SEARCHED, max_latency_ms=max_ms, epochs=found.epochs)
+    with opened(found, losses=SEARCHED) as school:
+        settings = TrainSettings(school.objective, "agreement", epochs=found.epochs, batch=32)
         placed = search_student(
             school, options, settings, MeasuredCosts(RuntimeStopwatch(1)), progress=lambda _share, _note: None, stop=lambda: False
         )
@@ -261,26 +198,30 @@ def searched(found: Task, losses: str, max_ms: float) -> dict[str, object]:
 
 
 def forward_part(found: Task, pieces: Pieces) -> None:
-    """The closed form: layers factorised and repaired to a share of the MACs, and students of another shape."""
-    for ratio in (0.8, 0.6):
-        pieces.do(f"factorize {ratio}", partial(factorized, found, ratio))
+    """Students of another shape in closed form."""
     for spec in found.hand_picked:
         pieces.do(f"forward-only {spec}", partial(forward_piece, found, spec))
 
 
-def factorized(found: Task, ratio: float) -> dict[str, float]:
-    started = time.monotonic()
-    card = card_from_toml(found.teacher.with_suffix(".toml"))
-    recipe = Recipe("f", (make_step("fold", {}), make_step("factorize", {"macs_ratio": ratio})), quantizes=False)
-    data = open_dataset(found.data, card, input_specs(read_model(found.teacher)))
-    made = compress(found.teacher, recipe, data, Settings(repair=True), is_classifier=True, progress=lambda _share, _note: None, cancel=lambda: False)
-    seconds = time.monotonic() - started
-    smaller = Network(made.model)
-    return judged(made.model, found, made.original.model) | {
-        "seconds": seconds,
-        "macs_ratio": smaller.macs / made.original.macs,
-        "samples": made.samples,
-    }
+def repair_part(found: Task, pieces: Pieces) -> None:
+    """Layers factorised and repaired to a share of the MACs, from unlabelled samples; of the three models, whatever the subject."""
+    for name in REPAIRED:
+        for ratio in (0.8, 0.6):
+            for is_timed in (False, True):
+                pieces.do(f"{name} {ratio}{' timed' if is_timed else ''}", partial(repaired, found.data.parent, name, ratio, is_timed=is_timed))
+
+
+def repaired(folder: Path, name: str, ratio: float, *, is_timed: bool) -> dict[str, object]:
+    subject = load(name, DATA, folder)
+    step = make_step("factorize", {"macs_ratio": ratio})
+    started, spent = time.monotonic(), time.process_time()
+    try:
+        made = step.work.call(subject.network, step.options, context(subject.calibration, repair=True, timed=is_timed))
+    except Rejected as error:
+        return {"refused": str(error)}
+    seconds, cpu_s = time.monotonic() - started, time.process_time() - spent
+    macs_ratio = Network(made.model).macs / subject.network.macs
+    return subject.fidelity(made.model) | {"seconds": seconds, "cpu_s": cpu_s, "macs_ratio": macs_ratio, "samples": subject.calibration.count}
 
 
 def forward_piece(found: Task, spec: str) -> dict[str, float]:
@@ -315,51 +256,15 @@ def quantized_piece(taught_class: Class, seed: int, dialect: Dialect | None) -> 
     return judged(codes, found, teacher) | {"float_top1": judged(model, found, teacher)["top1"], "seconds": seconds}
 
 
-PARTS = {"quantized": quantized_part, "losses": losses_part, "embedding": embedding_part, "auto": auto_part, "forward": forward_part}
-
-
-class Pieces:
-    """What is done already, on disk after each piece; ends when the time is over."""
-
-    def __init__(self, paths: Sequence[Path], minutes: float | None) -> None:
-        self.path = next(iter(paths), None)
-        self.known: dict[str, dict] = {}
-        for path in paths:
-            self.known |= json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        self.end_s = math.inf if minutes is None else time.monotonic() + 60 * minutes
-        self.left = 0
-
-    def do(self, name: str, work: Callable[[], dict]) -> None:
-        if name in self.known:
-            return
-        if time.monotonic() > self.end_s:
-            self.left += 1
-            return
-        self.known[name] = work()
-        print(name, {key: round(value, 3) if isinstance(value, float) else value for key, value in self.known[name].items()}, flush=True)
-        if self.path is not None:
-            self.path.write_text(json.dumps(self.known, indent=1), "utf-8")
-
-
-def table_of(known: dict[str, dict]) -> list[str]:
-    """Mean and 95 % interval over the seeds, and of the difference to labels alone, seed by seed."""
-    rows = []
-    names = list(dict.fromkeys(name.rpartition("|")[0] for name in known if "|" in name))
-    for name in names:
-        runs = {seed: known[f"{name}|{seed}"] for seed in SEEDS if f"{name}|{seed}" in known}
-        cells = [name, f"{len(runs)}"]
-        cells += [interval([100 * run[key] for run in runs.values()]) for key in ("top1", "agreement")]
-        pairs = [100 * (run["top1"] - known[f"{LABELS}|{seed}"]["top1"]) for seed, run in runs.items() if f"{LABELS}|{seed}" in known]
-        cells.append(interval(pairs) if pairs and name != LABELS else "–")
-        rows.append("| " + " | ".join(cells) + " |")
-    return ["| losses | seeds | top-1 % | agreement % | top-1 − labels alone |", "|---|---|---|---|---|", *rows] if rows else []
-
-
-def interval(values: list[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.1f}"
-    half = T95 * statistics.stdev(values) / math.sqrt(len(values)) if len(values) == 3 else math.nan
-    return f"{statistics.mean(values):.1f} ± {half:.1f} (s {statistics.stdev(values):.1f})"
+PARTS = {
+    "quantized": quantized_part,
+    "losses": losses_part,
+    "embedding": embedding_part,
+    "auto": auto_part,
+    "forward": forward_part,
+    "repair": repair_part,
+}
+BASES = {"losses": LABELS, "embedding": "outputs", "quantized": "plain"}
 
 
 def main() -> None:
@@ -370,12 +275,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="begin no piece after this time")
     parser.add_argument("--epochs", type=int, help="epochs of each training; default: the subject's own")
     parser.add_argument("--images", type=int, default=1000, help="how many images there are to learn from")
-    parser.add_argument("--seed", type=int, choices=SEEDS, help="only this one: states of several sittings can be given together")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS, help="states of several sittings can be given together")
+    parser.add_argument("--losses", nargs="+", default=(), help="only these, as `edgewright distill --losses` takes them; default: all of the part")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = SUBJECTS[options.subject](Path(folder), options.images)
-        found = replace(found, epochs=options.epochs or found.epochs, seeds=SEEDS if options.seed is None else (options.seed,))
+        found = replace(found, epochs=options.epochs or found.epochs, seeds=tuple(options.seeds), ways=tuple(options.losses))
         pieces = Pieces(options.state, options.minutes)
         PARTS[options.part](found, pieces)
     conditions = {
@@ -388,7 +294,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({"subject": options.subject, "part": options.part, "pieces": pieces.known, "conditions": conditions}))
         return
-    print("\n".join(table_of(pieces.known)))
+    print("\n".join(table_of(pieces.known, BASES.get(options.part, "")) if options.part in BASES else front_of(pieces.known)))
     print(conditions)
 
 

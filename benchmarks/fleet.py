@@ -1,7 +1,8 @@
 """What the controller bears: many simulated devices through a real broker, and how fast a real agent takes an order.
 
 Parts: ``scale`` (connects, telemetry stored, a rollout in ten waves with failing and silent devices and a controller that is killed in the middle),
-``accepted`` (from the order to ACCEPTED on a real agent). The controller is the product, a process of its own, and so is the broker.
+``accepted`` (from the order to ACCEPTED on a real agent), ``controllers`` (two on PostgreSQL, each killed once). The controller is the product, a
+process of its own, and so is the broker.
 """
 
 from __future__ import annotations
@@ -13,12 +14,9 @@ import os
 import platform
 import secrets
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,77 +34,16 @@ from edgewright.controller.reports import Reports
 from edgewright.controller.rollout_plan import RolloutPlan
 from edgewright.controller.rollouts import Rollouts, RolloutView
 from edgewright.controller.tables import EventRow, TelemetryRow
-from edgewright.core.artifact import Artifact, describe_bytes
-from edgewright.core.budget import Budget
-from edgewright.core.wire.messages import Order
+from fleet_rig import Controller, order_of, until
+from fleet_sharing import Sharing
 from light_devices import LightFleet, behaviour
-from rig import FLEET, Rig, exit_on_sigterm, stop
+from rig import FLEET, Rig, exit_on_sigterm
 from sqlalchemy import func, select
 
 SILENT_S = 60.0
 WAVES = 10
 ORDERS = 5
 READY_S = 60.0
-
-
-class Controller:
-    """``fleet serve`` as a process of its own, on a broker that is not its own: it can be killed and started again."""
-
-    def __init__(self, paths: FleetPaths, port: int, password: str, log: Path) -> None:
-        url = f"mqtt://controller:{password}@127.0.0.1:{port}"
-        self._command = [sys.executable, "-Im", "edgewright.cli.main", "fleet", "serve", "--state", str(paths.root), "--json"]
-        self._environment = os.environ | {"EDGEWRIGHT_BROKER": url}
-        self._log = log
-        self.process: subprocess.Popen[bytes] | None = None
-        self.peak_mb = 0.0
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(self._command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self._environment)
-        assert self.process.stdout is not None
-        if not self.process.stdout.readline():
-            raise SystemExit(f"the controller did not start: {self._log.read_text()[-500:]}")
-
-    def look(self) -> float:
-        """Its resident memory now, in 10⁶ bytes; the peak is remembered."""
-        assert self.process is not None
-        lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii").splitlines()
-        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}
-        self.peak_mb = max(self.peak_mb, kib["VmHWM"] * 1024 / 1e6)
-        return kib["VmRSS"] * 1024 / 1e6
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.look()
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.look()
-            stop(self.process)
-
-
-def order_of(deployment: str, content: bytes = b"model") -> Order:
-    blob, _ = describe_bytes(content)
-    return Order(
-        deployment=deployment,
-        version="1",
-        model=Artifact({"model.onnx": blob}),
-        model_file="model.onnx",
-        budget=Budget(max_latency_p99_ms=12.0),
-        probation_s=0.0,
-    )
-
-
-async def until(look: Callable[[], bool], timeout_s: float, what: str) -> float:
-    """Seconds until `look` is true."""
-    begun = time.monotonic()
-    while not look():
-        if time.monotonic() - begun > timeout_s:
-            raise SystemExit(f"{what}: not within {timeout_s:g} s")
-        await asyncio.sleep(0.2)
-    return time.monotonic() - begun
 
 
 class Scale:
@@ -237,7 +174,7 @@ def measure_accepted(broker: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["scale", "accepted", "all"], default="all")
+    parser.add_argument("--part", choices=["scale", "accepted", "controllers", "all"], default="all")
     parser.add_argument("--devices", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=3500.0, help="telemetry messages per second in all")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long telemetry is sent")
@@ -250,6 +187,9 @@ def main() -> None:
             results["scale"] = Scale(options.devices, options.rate, options.seconds, stack).run()
     if options.part in {"accepted", "all"}:
         results["accepted"] = measure_accepted("auto")
+    if options.part in {"controllers", "all"}:
+        with ExitStack() as stack:
+            results["controllers"] = Sharing(min(options.devices, 1000), stack).run()
     print(json.dumps(results, indent=None if options.json else 2))
 
 

@@ -23,6 +23,8 @@ from typing import Any
 SHM = Path("/dev/shm")
 CUTS_PER_POINT = 2
 FUZZ_PIECE = 20_000
+TRIES = 3
+Kill = tuple[str, tuple[str, ...]]
 
 
 def main() -> int:
@@ -47,12 +49,13 @@ def kills(options: argparse.Namespace) -> int:
 
     share, shares = (int(word) for word in options.shard.split("/"))
     results = options.into / f"kills-{share}of{shares}.jsonl"
-    done = {(line["story"], tuple(line["targets"])) for line in _lines(results)}
+    tries = Counter((line["story"], tuple(line["targets"])) for line in _lines(results))
+    done = {(line["story"], tuple(line["targets"])) for line in _lines(results) if line["is_reached"]}
+    done |= {run for run, count in tries.items() if count >= TRIES}
     deadline_s = time.monotonic() + options.seconds
     with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None, prefix="edgewright-kills-") as folder, Ground(Path(folder) / "g") as ground:
         matrix = Matrix(ground)
-        plan = list(_plan(matrix, options.into / "points.json"))
-        random.Random(0).shuffle(plan)  # what is done of it is a fair sample
+        plan = _plan(matrix, options.into / "points.json")
         todo = [run for number, run in enumerate(plan) if number % shares == share and run not in done]
         with results.open("ab") as file:
             for number, (story, targets) in enumerate(todo):
@@ -223,7 +226,7 @@ def _change(model: Any, change: str, chance: Any) -> float:
 
 
 def fuzzing(options: argparse.Namespace) -> int:
-    """Spoilt inputs for every parser, up to ``--inputs`` of each; goes on where it was."""
+    """Spoilt inputs for every parser, up to ``--inputs`` of each; goes on where it was. A parser with a fault waits for the next call."""
     import logging
     import warnings
 
@@ -231,21 +234,28 @@ def fuzzing(options: argparse.Namespace) -> int:
 
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    results = options.into / "fuzz.json"
+    share, shares = (int(word) for word in options.shard.split("/"))
+    results = options.into / f"fuzz-{share}of{shares}.json"
     done: dict[str, int] = json.loads(results.read_text("utf-8")) if results.exists() else {}
     deadline_s = time.monotonic() + options.seconds
+    faulty: set[str] = set()
+    piece_s: dict[str, float] = {}
     with all_parsers() as parsers:
         while time.monotonic() < deadline_s:
-            left = [name for name in parsers if done.get(name, 0) < options.inputs]
+            left = [name for name in list(parsers)[share::shares] if done.get(name, 0) < options.inputs and name not in faulty]
             if not left:
-                print("all done")
-                return 0
-            name = min(left, key=lambda name: done.get(name, 0))
+                print("all done" if not faulty else f"all but {sorted(faulty)} done")
+                return 1 if faulty else 0
+            # The quickest to its end first: what there is time for should be whole.
+            name = min(left, key=lambda name: (options.inputs - done.get(name, 0)) * piece_s.get(name, 0.0))
+            began_s = time.process_time()
             try:
                 done[name] = done.get(name, 0) + fuzz(parsers[name], spoilt(parsers[name], done.get(name, 0), FUZZ_PIECE))
             except AssertionError as error:
-                print(f"{name}: {error}", file=sys.stderr)
-                return 1
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+                faulty.add(name)
+                continue
+            piece_s[name] = time.process_time() - began_s
             results.write_text(json.dumps(done, indent=1), "utf-8")
     print(f"{sum(done.values())} inputs so far")
     return 3
@@ -271,19 +281,27 @@ def _write(path: Path, lines: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
 
 
-def _plan(matrix: object, cache: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Every point once alone; then every fifth with a kill of the next life at a point early on its way."""
+def _plan(matrix: object, cache: Path) -> list[Kill]:
+    """Every point at least once, by whichever story passes it first; then every point of every story, and between them every fifth with a kill of
+    the next life at a point early on its way. What is done of either half is a fair sample of it.
+    """
     from faults.stories import STORIES
 
     if not cache.exists():
         cache.write_text(json.dumps({name: matrix.points(name) for name in STORIES}), "utf-8")  # type: ignore[attr-defined]
     points: dict[str, list[str]] = json.loads(cache.read_text("utf-8"))
+    once: dict[str, Kill] = {}
     for name, labels in points.items():
         for label in labels:
-            yield name, (label,)
-    for name, labels in points.items():
-        for number, label in enumerate(labels[::5]):
-            yield name, (label, labels[(number * 7) % min(40, len(labels))])
+            once.setdefault(label, (name, (label,)))
+    first = list(once.values())
+    rest: list[Kill] = [(name, (label,)) for name, labels in points.items() for label in labels if once[label] != (name, (label,))]
+    rest += [
+        (name, (label, labels[(number * 7) % min(40, len(labels))])) for name, labels in points.items() for number, label in enumerate(labels[::5])
+    ]
+    for part in (first, rest):
+        random.Random(0).shuffle(part)
+    return first + rest
 
 
 def _lines(path: Path) -> list[dict[str, object]]:

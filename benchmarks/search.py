@@ -2,7 +2,8 @@
 
     python benchmarks/search.py --data DIR [--model NAME …] [--seconds 400] [--json]
 
-DIR has `models/`, and the calibration and evaluation sets that `SETS` names. Every model is optimised from nothing, with a cache of its own
+DIR has `models/`, and the calibration and evaluation sets that `SETS` names; models with a star are generated (`search_subjects`), with arbitrary
+weights and no labels. Every model is optimised from nothing, with a cache of its own
 in a temporary folder; then FP32, INT8 alone and what was chosen run in turns, one thread, batch 1. Fidelity is on the evaluation samples, which
 steer the search too: a difference of a point on a few hundred of them is chance.
 """
@@ -24,6 +25,7 @@ from edgewright.pipeline.measure import EngineUnderTest, first_feeds, measure_ti
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest, OptimizeResult
 from edgewright.pipeline.subject import Subject, open_subject
+from search_subjects import SUBJECTS, write_subject
 
 SETS = {
     "squeezenet1.1": ("imagenet-calibration", "imagenet500"),
@@ -54,6 +56,7 @@ class Row:
     agreement: float | None
     sqnr_db: float | None
     predictions: tuple[float, ...]
+    sums: tuple[float, ...]
     predicted_within: float | None
     measurements: int
     plans: float
@@ -81,13 +84,17 @@ class Row:
 
 
 def run_model(data: Path, name: str, seconds: float, folder: Path) -> Row:
-    calibration, evaluation = SETS[name]
-    model, out = data / "models" / f"{name}.onnx", folder / "out"
+    out = folder / "out"
     out.mkdir()
+    evaluation = None
+    if name in SUBJECTS:
+        model, calibration = write_subject(name, folder)
+    else:
+        model, calibration, evaluation = data / "models" / f"{name}.onnx", data / SETS[name][0], str(data / SETS[name][1])
     request = OptimizeRequest(
         model=str(model),
-        calibration=str(data / calibration),
-        evaluation=str(data / evaluation),
+        calibration=str(calibration),
+        evaluation=evaluation,
         out=str(out),
         search_s=seconds,
         cache=str(folder / "cache"),
@@ -97,8 +104,8 @@ def run_model(data: Path, name: str, seconds: float, folder: Path) -> Row:
     result = optimize(request, progress=show, cancel=lambda: False)
     took = time.monotonic() - started
     subject = open_subject(model)
-    peer = quantised_by_onnxruntime(subject, data / calibration, folder)
-    return row_of(name, result, took, subject, data / calibration, peer)
+    peer = quantised_by_onnxruntime(subject, calibration, folder)
+    return row_of(name, result, took, subject, calibration, peer)
 
 
 def row_of(name: str, result: OptimizeResult, seconds: float, subject: Subject, calibration: Path, peer: Path) -> Row:
@@ -112,6 +119,7 @@ def row_of(name: str, result: OptimizeResult, seconds: float, subject: Subject, 
     middle = {key: value.latency_ms.p50 or value.latency_ms.mean for key, value in timed.items()}
     search, fidelity = result.search or SearchReport(plans=1, measured=0, known=0, seconds=0), chosen.fidelity
     errors = tuple(round(error, 4) for point in search.points if (error := point.prediction_error) is not None)
+    sums = tuple(round(point.summed_ms / point.latency_ms - 1, 4) for point in search.points if point.summed_ms is not None)
     drop = None if fidelity is None or fidelity.top1 is None else (fidelity.top1_fp32 or 0) - fidelity.top1
     return Row(
         model=name,
@@ -125,6 +133,7 @@ def row_of(name: str, result: OptimizeResult, seconds: float, subject: Subject, 
         agreement=None if fidelity is None else fidelity.agreement,
         sqnr_db=None if fidelity is None else fidelity.sqnr_db,
         predictions=errors,
+        sums=sums,
         predicted_within=search.predicted_within,
         measurements=search.measured,
         plans=search.plans,
@@ -149,6 +158,10 @@ def quantised_by_onnxruntime(subject: Subject, calibration: Path, folder: Path) 
     return path
 
 
+def words(errors: tuple[float, ...]) -> str:
+    return ", ".join(f"{100 * error:+.1f} %" for error in errors) or "none"
+
+
 def show(share: float, note: str) -> None:
     print(f"\r{100 * share:3.0f} % {note[:100]:100}", end="", file=sys.stderr)
 
@@ -156,12 +169,12 @@ def show(share: float, note: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--model", action="append", choices=sorted(SETS))
+    parser.add_argument("--model", action="append", choices=sorted([*SETS, *SUBJECTS]))
     parser.add_argument("--seconds", type=float, default=400.0)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     rows = []
-    for name in asked.model or SETS:
+    for name in asked.model or [*SETS, *SUBJECTS]:
         with tempfile.TemporaryDirectory() as folder:
             rows.append(run_model(asked.data.resolve(), name, asked.seconds, Path(folder)))
     print(file=sys.stderr)
@@ -174,7 +187,7 @@ def main() -> None:
         )
         print(f"  FP32 {row.fp32_ms:.3f} ms, INT8 {row.int8_ms:.3f}, onnxruntime's INT8 {row.onnxruntime_int8_ms:.3f}, chosen {row.chosen_ms:.3f}")
         print(f"  top-1 drop {row.top1_drop}, agreement {row.agreement}, SQNR {row.sqnr_db}; {row.measurements} micro-measurements")
-        print(f"  predictions off by {', '.join(f'{100 * error:+.1f} %' for error in row.predictions) or 'none'}; marks: {json.dumps(row.marks())}")
+        print(f"  predictions off by {words(row.predictions)}; sums of single layers by {words(row.sums)}; marks: {json.dumps(row.marks())}")
 
 
 if __name__ == "__main__":

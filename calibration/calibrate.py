@@ -47,7 +47,8 @@ class CalibrationOptions:
     """How to calibrate. `threads` 0 = all cores; `batch` is used where the model leaves it free.
 
     `target` is the processor that ONNX Runtime's file is written for. With a `table` of the same model nothing is observed. Below
-    `min_sqnr_db` (None: no such budget) the most sensitive layers go back to float. `is_for_speed`: see `float_ends`.
+    `min_sqnr_db` (None: no such budget) the most sensitive layers go back to float. `is_for_speed`: see `float_ends`. `floats` are the layers that
+    stay in float; None = `float_ends` decides.
     """
 
     method: MethodName = "auto"
@@ -55,6 +56,7 @@ class CalibrationOptions:
     table: RangeTable | None = None
     min_sqnr_db: float | None = None
     is_for_speed: bool = False
+    floats: tuple[str, ...] | None = None
     repair: bool = True
     threads: int = 0
     batch: int = 1
@@ -157,10 +159,11 @@ def calibrate(
 
 def _task(graph: Graph, name: str, feeds: Tensors, out: Path, options: CalibrationOptions, progress: Progress, cancel: Callable[[], bool]) -> _Task:
     dialect = onnxruntime_dialect(None if options.target == "here" else options.target)
-    plan = _plan(graph, name)
-    if options.repair and options.repairs.ends:
+    floats = frozenset(options.floats or ())
+    plan = _plan(graph, name, floats)
+    if options.floats is None and options.repair and options.repairs.ends:
         plan = plan_for_onnxruntime(graph, float_ends(graph, plan, dialect, feeds, is_for_speed=options.is_for_speed))
-    return _Task(graph, plan, plan_for_tensorrt(graph), dialect, out, options, progress, cancel)
+    return _Task(graph, plan, plan_for_tensorrt(graph, floats), dialect, out, options, progress, cancel)
 
 
 def _observe(task: _Task, model_digest: str, dataset: Dataset, kept: KeptSamples) -> tuple[RangeTable, list[str]]:
@@ -192,8 +195,8 @@ def _write(task: _Task, chosen: Repaired, data: bytes, table: RangeTable) -> Non
     table.save(task.out / TABLE_NAME)
 
 
-def _plan(graph: Graph, name: str) -> Plan:
-    plan = plan_for_onnxruntime(graph)
+def _plan(graph: Graph, name: str, floats: frozenset[str]) -> Plan:
+    plan = plan_for_onnxruntime(graph, floats)
     if not plan.layers:
         raise nothing_to_quantise(plan, name)
     return plan

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .output import json_option, print_json, print_table
+from .output import json_option, print_json, print_table, size
 
 DEFAULT_CONFIG = Path("/etc/edgewright/agent.toml")
 config_option = click.option(
@@ -129,12 +130,22 @@ def rollback(model: str, release: bool, config: Path, as_json: bool) -> int:
 
 
 @agent.command()
+@click.option("--out", type=click.Path(path_type=Path), help="The file to write, a .tar.gz; default: a new one in this folder.")
 @config_option
 @json_option
-def diag(config: Path, as_json: bool) -> int:
-    """Everything that a report of a fault needs, as JSON; no secret is in it."""
-    del as_json
-    print_json(_ask(config, "diag"))
+def diag(out: Path | None, config: Path, as_json: bool) -> int:
+    """Collect what a report of a fault needs into one file, without secrets. The agent need not run."""
+    from ..agent.diagnosis import diagnose
+
+    bundle = diagnose(config)
+    path = out if out is not None else Path(f"edgewright-diag-{time.strftime('%Y%m%d-%H%M%S')}.tar.gz")
+    size_bytes = bundle.write(path)
+    if as_json:
+        files = [{"name": piece.name, "size_bytes": len(piece.data), "is_cut": piece.is_cut} for piece in bundle.pieces]
+        print_json({"path": str(path), "size_bytes": size_bytes, "files": files, "missing": bundle.missing})
+        return 0
+    click.echo(bundle.contents())
+    click.echo(f"{path}: {size(size_bytes)}. Look through it before you send it: tar -xzf {path}")
     return 0
 
 

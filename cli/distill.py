@@ -88,6 +88,7 @@ def distill(
     """
     from ..distillation.request import DistillOptions
     from ..pipeline.distilling import run_distillation
+    from ..pipeline.workshop import user_cache
 
     options = DistillOptions(
         student=student,
@@ -108,7 +109,16 @@ def distill(
     folder = out.resolve() if resume else prepare_out(out)
     with progress_bar(f"distilling {teacher.name}") as progress, _asked_to_stop() as stop:
         result = run_distillation(
-            teacher.resolve(), data.resolve(), evaluation, folder, options, resumes=resume, seconds=seconds, progress=progress, stop=stop
+            teacher.resolve(),
+            data.resolve(),
+            evaluation,
+            folder,
+            options,
+            resumes=resume,
+            seconds=seconds,
+            cache=user_cache(),
+            progress=progress,
+            stop=stop,
         )
     if as_json:
         print_json(result)

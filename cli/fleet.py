@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .fleet_commands import cancel, release, rollback
+from .fleet_dashboard import dashboard
 from .fleet_deploy import deploy, remove, report, watch
 from .fleet_enroll import enroll, renew, retire, revoke, wipe
 from .fleet_inventory import audit, devices, label
@@ -60,6 +61,7 @@ def serve(
 
 
 COMMANDS = (
+    dashboard,
     keys, enroll, renew, revoke, retire, wipe, devices, label, tokens, deploy, rollout, rollouts, approve, pause, resume, cancel, retry, rollback,
     release, remove, update_agent, watch, report, profile, audit,
 )  # fmt: skip

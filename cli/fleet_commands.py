@@ -84,11 +84,12 @@ def _command(
     as_json: bool,
 ) -> int:
     """Queue one command per device and wait for the answers; 0 when all of them did it."""
+    from ..controller.audit import person_here
     from ..controller.keys import fleet_name
     from ..controller.orders import Orders
 
-    orders, now_s = Orders(database, fleet_name(fleet_paths(state))), time.time()
-    waiting = {orders.command(name, verb, deployment=deployment, model=model, now_s=now_s): name for name in dict.fromkeys(names)}
+    orders, now_s, actor = Orders(database, fleet_name(fleet_paths(state))), time.time(), person_here()
+    waiting = {orders.command(name, verb, deployment=deployment, model=model, now_s=now_s, actor=actor): name for name in dict.fromkeys(names)}
     replies = _replies(database, waiting, wait_s)
     if as_json:
         answers = [{"device": name, "ok": reply.ok if reply else None, "reason": reply.reason if reply else None} for name, reply in replies.items()]

@@ -24,6 +24,7 @@ WATCH_POLL_S = 0.2
 @json_option
 def deploy(model: Path, state: Path, name: str | None, names: tuple[str, ...], as_json: bool, **options: Any) -> int:
     """Send MODEL to devices; ``watch`` shows how it goes."""
+    from ..controller.audit import person_here
     from ..controller.keys import fleet_name
 
     paths = fleet_paths(state)
@@ -36,7 +37,7 @@ def deploy(model: Path, state: Path, name: str | None, names: tuple[str, ...], a
         orders = Orders(database, fleet_name(paths))
         order = order_of(paths, model, model_name, **options)
         order = with_shortcuts(order, orders.goals(model_name, names), BlobStore(paths.blobs))
-        orders.deploy(model_name, order, names, time.time())
+        orders.deploy(model_name, order, names, time.time(), person_here())
     if as_json:
         print_json({"deployment": order.deployment, "model": model_name, "version": order.version})
     else:
@@ -51,6 +52,7 @@ def deploy(model: Path, state: Path, name: str | None, names: tuple[str, ...], a
 @json_option
 def remove(model: str, state: Path, names: tuple[str, ...], labels: tuple[str, ...], hardware_class: str | None, as_json: bool) -> int:
     """Take MODEL from devices; without a choice from all of them."""
+    from ..controller.audit import person_here
     from ..controller.keys import fleet_name
 
     paths = fleet_paths(state)
@@ -61,7 +63,7 @@ def remove(model: str, state: Path, names: tuple[str, ...], labels: tuple[str, .
         if labels or hardware_class is not None:
             selector = Selector(devices=tuple(dict.fromkeys(names)), labels=parse_labels(labels), hardware_class=hardware_class)
             names = tuple(member.device for member in Inventory(database).selected(selector))
-        count = Orders(database, fleet_name(paths)).remove(model, names, time.time())
+        count = Orders(database, fleet_name(paths)).remove(model, names, time.time(), person_here())
     if as_json:
         print_json({"model": model, "devices": count})
     else:

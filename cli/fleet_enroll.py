@@ -97,9 +97,10 @@ def revoke(device: str, state: Path, as_json: bool) -> int:
 @json_option
 def wipe(device: str, state: Path, as_json: bool) -> int:
     """Take every model from DEVICE, and let it erase what it has made and measured."""
-    with _fleet(state) as (_, database, orders):
-        count, number = orders.wipe(device, time.time())
-        _note(database, "device.wipe", device)
+    with _fleet(state) as (_, _database, orders):
+        from ..controller.audit import person_here
+
+        count, number = orders.wipe(device, time.time(), person_here())
     if as_json:
         print_json({"device": device, "models": count, "wipe": number})
     else:
@@ -115,12 +116,12 @@ def wipe(device: str, state: Path, as_json: bool) -> int:
 @json_option
 def retire(device: str, state: Path, as_json: bool) -> int:
     """Let DEVICE leave the fleet: it has no access and no goal any more, and no order means it. Its history stays."""
-    with _fleet(state) as (paths, database, orders):
+    with _fleet(state) as (paths, _database, orders):
+        from ..controller.audit import person_here
         from ..controller.enrollment import take_access
 
         take_access(paths, device, orders.certificate(device, must_exist=True))
-        orders.retire(device, time.time())
-        _note(database, "device.retire", device)
+        orders.retire(device, time.time(), person_here())
     if as_json:
         print_json({"device": device, "retired": True})
     else:

@@ -51,6 +51,7 @@ def profile(
     as_json: bool,
 ) -> int:
     """Measure latency, energy and power over time on DEVICE, where it is."""
+    from ..controller.audit import person_here
     from ..controller.keys import fleet_name
     from ..controller.orders import Orders
     from ..core.profile import ProfileOrder
@@ -60,7 +61,7 @@ def profile(
         command = earlier
         if command is None:
             order = ProfileOrder(model=model, scenario=scenario, seconds=seconds, streams=streams, rate_per_s=rate_per_s)
-            command = Orders(database, fleet_name(paths)).ask_profile(device, order, time.time())
+            command = Orders(database, fleet_name(paths)).ask_profile(device, order, time.time(), person_here())
             click.echo(f"asked {device}; edgewright fleet profile {device} --command {command} shows the answer later", err=True)
         report = _wait(database, command, wait_s)
     if report.profile is not None and plot is not None:

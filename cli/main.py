@@ -23,6 +23,7 @@ COMMANDS = {
     "distill": "distill:distill",
     "build": "build:build",
     "bench": "bench:bench",
+    "costs": "costs:costs",
     "engines": "engines:engines",
     "power": "power:power",
     "doctor": "doctor:doctor",

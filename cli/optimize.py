@@ -32,6 +32,7 @@ from .output import (
 if TYPE_CHECKING:
     from ..core.search import SearchReport
     from ..engines.fingerprint import Compatibility
+    from ..pipeline.choose import Goal
     from ..pipeline.request import OptimizeResult
 
 
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
 @click.option(
     "--search-seconds", type=click.FloatRange(0, 86400), default=0.0, show_default=True, help="What the search of auto may take; 0 = no search."
 )
+@click.option(
+    "--goal", type=click.Choice(["latency", "energy", "size"]), help="What is minimised; default: latency, or energy if only that has a limit."
+)
 @click.option("--quick", is_flag=True, help="Less than a minute in all: fewer samples, no repair of INT8, one planned network.")
 @cache_option
 @json_option
@@ -74,6 +78,7 @@ def optimize(
     max_memory_mb: float | None,
     reserve_mb: float | None,
     search_seconds: float,
+    goal: Goal | None,
     quick: bool,
     no_cache: bool,
     as_json: bool,
@@ -109,6 +114,7 @@ def optimize(
             bench_seconds=seconds,
             compatibility=compatibility,
             search_s=search_seconds,
+            goal=goal,
             quick=quick,
             cache=None if no_cache else str(user_cache()),
         )

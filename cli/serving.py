@@ -25,6 +25,7 @@ from ..controller.conductor import Conductor
 from ..controller.database import Database, place_of
 from ..controller.enrollment import Address, controller_password, write_address
 from ..controller.keys import fleet_name
+from ..controller.leases import Alone, Leases
 from ..controller.orders import Orders
 from ..controller.paths import FleetPaths
 from ..controller.recorder import Recorder
@@ -64,7 +65,9 @@ def serve_fleet(paths: FleetPaths, broker: str, port: int, ca: Path | None, tls:
         EdgewrightError: it cannot start, or its broker has died.
     """
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    with _Stop() as stop, _only_server(paths):
+    # A database on a server may have several processes, and each its own broker only where it starts one.
+    is_shared = broker not in KINDS and isinstance(place_of(paths), str)
+    with _Stop() as stop, contextlib.nullcontext() if is_shared else _only_server(paths):
         write_atomic(paths.broker / ACL_NAME, mosquitto_acl(fleet_name(paths)).encode(), mode=0o600)  # for a broker that is not ours, too
         if broker not in KINDS:
             if tls is not None:
@@ -129,6 +132,7 @@ def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop:
             blobs=BlobStore(paths.blobs),
             signing=Signing(paths),
             change_mark=database.change_mark,
+            sharing=Alone() if database.is_sqlite else Leases(database),
         )
         with contextlib.closing(Service(parts, options)) as service:
             service.start()

@@ -16,6 +16,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import Unfit
@@ -88,8 +89,8 @@ def issue_client(paths: FleetPaths, fleet: str, name: str, now: dt.datetime, day
     return _issue(paths, fleet, name, now, days, ExtendedKeyUsageOID.CLIENT_AUTH, x509.SubjectAlternativeName([x509.DNSName(f"{name}.{fleet}")]))
 
 
-def issue_server(paths: FleetPaths, fleet: str, hosts: Sequence[str], now: dt.datetime) -> None:
-    """The broker's certificate for `hosts`, renewed before it expires; nothing is done while it is good.
+def issue_server(paths: FleetPaths, fleet: str, hosts: Sequence[str], now: dt.datetime, folder: Path | None = None) -> None:
+    """The certificate of the broker, or of what keeps its own in `folder`, for `hosts`, renewed before it expires; nothing is done while it is good.
 
     Raises:
         Unfit: ``authority-unreadable``.
@@ -98,11 +99,12 @@ def issue_server(paths: FleetPaths, fleet: str, hosts: Sequence[str], now: dt.da
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
-    if _is_good(paths, names, now):
+    place = folder or paths.broker
+    if _is_good(place, names, now):
         return
-    issued = _issue(paths, fleet, "broker", now, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, names)
-    private_file(paths.broker / SERVER_KEY, issued.key.decode())
-    write_atomic(paths.broker / SERVER_CERTIFICATE, issued.certificate)
+    issued = _issue(paths, fleet, "broker" if folder is None else folder.name, now, SERVER_DAYS, ExtendedKeyUsageOID.SERVER_AUTH, names)
+    private_file(place / SERVER_KEY, issued.key.decode())
+    write_atomic(place / SERVER_CERTIFICATE, issued.certificate)
 
 
 def revoke(paths: FleetPaths, serial: str, now: dt.datetime) -> None:
@@ -205,16 +207,16 @@ def _revoked(paths: FleetPaths) -> dict[str, int]:
     return {serial: int(since) for serial, _, since in (line.partition(" ") for line in lines) if serial}
 
 
-def _is_good(paths: FleetPaths, names: x509.SubjectAlternativeName, now: dt.datetime) -> bool:
+def _is_good(place: Path, names: x509.SubjectAlternativeName, now: dt.datetime) -> bool:
     from cryptography import x509
 
     try:
-        certificate = x509.load_pem_x509_certificate((paths.broker / SERVER_CERTIFICATE).read_bytes())
+        certificate = x509.load_pem_x509_certificate((place / SERVER_CERTIFICATE).read_bytes())
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (OSError, ValueError, x509.ExtensionNotFound):
         return False
     expires = certificate.not_valid_after_utc
-    return found == names and expires > now + dt.timedelta(days=RENEW_DAYS) and (paths.broker / SERVER_KEY).exists()
+    return found == names and expires > now + dt.timedelta(days=RENEW_DAYS) and (place / SERVER_KEY).exists()
 
 
 def _general_name(host: str) -> x509.GeneralName:

@@ -7,14 +7,17 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from ..core.wire.link import Receipt
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One message; `arrived_s` is on the monotonic clock."""
+    """One message; `arrived_s` is on the monotonic clock. With a `receipt` it waits to be acknowledged."""
 
     topic: str
     payload: bytes
     arrived_s: float
+    receipt: Receipt | None = None
 
 
 class Backlog:
@@ -33,12 +36,12 @@ class Backlog:
     def is_closed(self) -> bool:
         return self._is_closed
 
-    def put(self, topic: str, payload: bytes) -> bool:
+    def put(self, topic: str, payload: bytes, receipt: Receipt | None = None) -> bool:
         """Whether there was room."""
         with self._changed:
             if len(self._waiting) >= self._max_count or self._bytes + len(payload) > self._max_bytes:
                 return False
-            self._waiting.append(Arrival(topic, payload, time.monotonic()))
+            self._waiting.append(Arrival(topic, payload, time.monotonic(), receipt))
             self._bytes += len(payload)
             self._changed.notify()
             return True

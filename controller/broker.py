@@ -26,6 +26,8 @@ from .paths import FleetPaths
 Kind = Literal["auto", "mosquitto", "amqtt"]
 
 ACL_NAME = "acl"
+# One transaction's worth; the default of 20 would make as many transactions of what 10,000 devices say at once.
+MAX_UNACKNOWLEDGED = 500
 _READY_S = 15.0
 _STOP_S = 5.0
 _ATTEMPTS = 3
@@ -136,8 +138,10 @@ class OwnBroker:
             "set_tcp_nodelay true",
             "persistence false",
             f"message_size_limit {MAX_PAYLOAD_BYTES}",
-            # Every device announces itself at once when the controller comes back.
+            # Every device announces itself at once when the controller comes back, and what devices say waits for it, unacknowledged or not sent.
             "max_queued_messages 100000",
+            f"max_inflight_messages {MAX_UNACKNOWLEDGED}",
+            "persistent_client_expiration 7d",
             "log_dest stderr",
             "log_type error",
             "log_type warning",

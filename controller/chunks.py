@@ -24,14 +24,17 @@ STOP_S = 5.0
 
 Send = Callable[[str, bytes], bool]
 """Publishes one frame on a topic; False when it could not be handed over."""
+IsMine = Callable[[str], bool]
+"""Whether requests for the blob of this digest are ours to answer: another process hears them too."""
 
 
 class ChunkServer:
     """Serves requests in the order they came. A request may wait `STALE_S`: its device has asked again by then."""
 
-    def __init__(self, blobs: BlobStore, send: Send) -> None:
+    def __init__(self, blobs: BlobStore, send: Send, is_mine: IsMine) -> None:
         self._reader = BlobReader(blobs)
         self._send = send
+        self._is_mine = is_mine
         self._waiting = Backlog(MAX_WAITING, MAX_WAITING * MAX_GET_BYTES)
         self._thread = threading.Thread(target=self._run, name="chunks", daemon=True)
 
@@ -64,6 +67,8 @@ class ChunkServer:
         get, address = decode(arrival.payload, Get), parse_topic(arrival.topic)
         if address is None or (get.fleet, get.device) != (address.fleet, address.device):
             log.warning("Dropped a request on %s that names another device", arrival.topic)
+            return
+        if not self._is_mine(get.digest):
             return
         left = min(get.window, MAX_CHUNKS_PER_GET)
         for first, last in get.ranges:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from ..core.measurement import Candidate
@@ -91,6 +91,19 @@ class Measurements:
 
     def of_device(self, device: str) -> list[MeasurementView]:
         return self._views(MeasurementRow.device == device)
+
+    def page(
+        self, *, deployment: str | None = None, device: str | None = None, after: tuple[str, str] = ("", ""), limit: int = 100
+    ) -> list[MeasurementView]:
+        """Those behind `after`, a deployment and a device, in the order of these two."""
+        key = tuple_(MeasurementRow.deployment, MeasurementRow.device)
+        query = select(MeasurementRow).where(key > after).order_by(MeasurementRow.deployment, MeasurementRow.device).limit(limit)
+        if deployment is not None:
+            query = query.where(MeasurementRow.deployment == deployment)
+        if device is not None:
+            query = query.where(MeasurementRow.device == device)
+        with self._database.reading() as session:
+            return [msgspec.convert(row, MeasurementView, from_attributes=True) for row in session.scalars(query)]
 
     def _views(self, condition: object) -> list[MeasurementView]:
         query = select(MeasurementRow).where(condition).order_by(MeasurementRow.time_s, MeasurementRow.device)  # type: ignore[arg-type] # one of two

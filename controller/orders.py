@@ -19,6 +19,7 @@ from ..core.trust import Sign, seal
 from ..core.wire.fields import MAX_COUNT
 from ..core.wire.messages import Command, Desired, Order, encode
 from ..core.wire.topics import check_name
+from .audit import note
 from .database import Database
 from .goals import Wanted, check_fits, goals_of, portions, set_goals
 from .rollout_tables import MemberRow
@@ -38,7 +39,7 @@ class Orders:
     """Writes goals, and signs what the serving process has to publish.
 
     Sequence numbers are UNIX seconds where that is more than one above the last: a database that was lost or restored does not start below
-    what devices have accepted already.
+    what devices have accepted already. What a person orders has an `actor`, and then its line in the audit log, in the same transaction.
     """
 
     def __init__(self, database: Database, fleet: str) -> None:
@@ -80,7 +81,7 @@ class Orders:
         with self._database.transaction() as session:
             session.execute(update(Device).where(Device.name == device).values(certificate=serial, certificate_expires_s=expires_s))
 
-    def retire(self, device: str, now_s: float) -> None:
+    def retire(self, device: str, now_s: float, actor: str = "") -> None:
         """The device leaves the fleet: it has no goal any more, and no order means it; its history stays.
 
         Raises:
@@ -92,8 +93,9 @@ class Orders:
                 self._set(session, model, {device: None}, now_s)
             gone = {"retired_s": now_s, "online": False, "certificate": "", "certificate_expires_s": None}
             session.execute(update(Device).where(Device.name == device).values(**gone))
+            _note(session, actor, "device.retire", device, now_s)
 
-    def wipe(self, device: str, now_s: float) -> tuple[int, int]:
+    def wipe(self, device: str, now_s: float, actor: str = "") -> tuple[int, int]:
         """Take every model from the device's goal, and let it erase what it has made and measured. Returns how many models there were, and the
         number of this wipe, which the device reports when it is done.
 
@@ -107,9 +109,10 @@ class Orders:
                 self._set(session, model, {device: None}, now_s)
             row = session.get_one(Device, device)
             row.wipe, row.goal_changed = row.wipe + 1, True
+            _note(session, actor, "device.wipe", device, now_s, f"{len(models)} models")
             return len(models), row.wipe
 
-    def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float) -> None:
+    def deploy(self, model: str, order: Order, devices: Sequence[str], now_s: float, actor: str = "") -> None:
         """Make `order` the goal for `model` on `devices` (none named: on all); whatever was the goal there is superseded.
 
         Raises:
@@ -119,6 +122,7 @@ class Orders:
             names = self._existing(session, devices)
             self.add_deployment(session, model, order, now_s)
             self._set(session, model, dict.fromkeys(names, Wanted(order.deployment)), now_s)
+            _note(session, actor, "deployment.start", order.deployment, now_s, f"{model} {order.version} to {len(names)} devices")
 
     def _set(self, session: Session, model: str, wanted: Mapping[str, Wanted | None], now_s: float) -> None:
         for reason in self.set_goals(session, model, wanted, now_s).values():
@@ -154,7 +158,7 @@ class Orders:
             bodies = [found.body for name, _ in counts.most_common() if (found := session.get(Deployment, name)) is not None]
         return [msgspec.json.decode(body, type=Order) for body in bodies]
 
-    def remove(self, model: str, devices: Sequence[str], now_s: float | None = None) -> int:
+    def remove(self, model: str, devices: Sequence[str], now_s: float | None = None, actor: str = "") -> int:
         """Take `model` from the goal of `devices` (none named: of all); returns how many had it. `now_s`: None = the clock.
 
         Raises:
@@ -167,7 +171,9 @@ class Orders:
                 hint = nearest_hint(model, known) if known else "Nothing is deployed"
                 raise Rejected("model-unknown", f"no device shall have a model {model!r}", hint)
             having = [name for part in portions(names) for name, goals in goals_of(session, part).items() if model in goals]
-            self._set(session, model, dict.fromkeys(having), time.time() if now_s is None else now_s)
+            when_s = time.time() if now_s is None else now_s
+            self._set(session, model, dict.fromkeys(having), when_s)
+            _note(session, actor, "model.remove", model, when_s, f"from {len(having)} devices: {' '.join(having[:20])}")
         return len(having)
 
     def _existing(self, session: Session, devices: Sequence[str]) -> list[str]:
@@ -194,7 +200,7 @@ class Orders:
             wipe=device.wipe,
         )
 
-    def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float) -> str:
+    def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float, actor: str = "") -> str:
         """Queue a command; returns its id. Unanswered, it is sent again when the device comes back, for `COMMAND_LIFE_S`.
 
         Raises:
@@ -204,9 +210,10 @@ class Orders:
         with self._database.transaction() as session:
             self._existing(session, [device])
             session.add(CommandRow(id=identity, device=device, verb=verb, deployment=deployment, model=model, created_s=now_s))
+            _note(session, actor, f"device.{verb}", device, now_s, deployment or model or "")
         return identity
 
-    def ask_profile(self, device: str, order: ProfileOrder, now_s: float) -> str:
+    def ask_profile(self, device: str, order: ProfileOrder, now_s: float, actor: str = "") -> str:
         """Queue the command ``profile``; returns its id, under which the answer is kept.
 
         Raises:
@@ -217,6 +224,7 @@ class Orders:
             self._existing(session, [device])
             session.add(CommandRow(id=identity, device=device, verb="profile", deployment=None, model=order.model, created_s=now_s))
             session.add(ProfileRow(command=identity, body=msgspec.json.encode(order)))
+            _note(session, actor, "device.profile", device, now_s, order.model or "what runs")
         return identity
 
     # --- for the serving process ---
@@ -304,6 +312,11 @@ class Orders:
         """After a reconnect: what nobody has answered may have been lost."""
         with self._database.transaction() as session:
             session.execute(update(CommandRow).where(CommandRow.reply.is_(None)).values(sent_s=None))
+
+
+def _note(session: Session, actor: str, action: str, subject: str, now_s: float, detail: str = "") -> None:
+    if actor:
+        note(session, actor, action, subject, now_s, detail)
 
 
 def _begin_anew(session: Session, device: str, now_s: float) -> None:

@@ -40,6 +40,11 @@ class FleetPaths:
         return self.root / "broker"
 
     @property
+    def web(self) -> Path:
+        """The page's own certificate."""
+        return self.root / "web"
+
+    @property
     def passwords(self) -> Path:
         return self.broker / "passwords"
 
@@ -58,7 +63,7 @@ class FleetPaths:
             self.root.mkdir(parents=True, exist_ok=True)
             for folder in (self.blobs, self.trust):
                 folder.mkdir(exist_ok=True)
-            for folder in (self.keys, self.broker):
+            for folder in (self.keys, self.broker, self.web):
                 folder.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             message = f"the state folder {self.root} cannot be used: {error.strerror}"

@@ -14,6 +14,7 @@ import msgspec
 from sqlalchemy import ColumnElement, bindparam, delete, insert, select, update
 from sqlalchemy.orm import Session, defer
 
+from ..core.errors import EdgewrightError
 from ..core.wire.messages import TERMINAL_STATES, Capabilities, Event, Measurement, Message, ProfilePart, Reply, Reported, Status, Telemetry
 from .database import Database
 from .measurements import keep_measurement
@@ -40,7 +41,16 @@ class Recorder:
     def forget_presence(self) -> None:
         """Nobody counts as online until the broker says so again: last wills that were published meanwhile did not reach us."""
         with self._database.transaction() as session:
-            session.execute(update(Device).values(online=False, session=0))
+            session.execute(update(Device).where(Device.online | (Device.session != 0)).values(online=False, session=0))
+
+    def can_write(self) -> bool:
+        """Whether the database takes anything."""
+        try:
+            with self._database.transaction() as session:
+                session.execute(update(Device).where(Device.name == "").values(online=False))  # no device has that name
+        except EdgewrightError:
+            return False
+        return True
 
     def record(self, message: Message, now_s: float) -> bool:
         """Whether the message was kept."""

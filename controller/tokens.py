@@ -86,9 +86,13 @@ class Tokens:
             row = session.get(TokenRow, match[1])
             if row is None or not hmac.compare_digest(row.hash, _hash(match[2])):
                 return None
-            if row.revoked_s is not None or (row.expires_s is not None and row.expires_s <= now_s):
-                return None
-            return Holder(token=row.id, name=row.name, role=row.role)  # type: ignore[arg-type] # a column
+            return _holder(row, now_s)
+
+    def still_good(self, identity: str, now_s: float) -> Holder | None:
+        """Who the token with this id belongs to, for somebody who has shown its secret before; None when it is good no more."""
+        with self._database.reading() as session:
+            row = session.get(TokenRow, identity)
+            return None if row is None else _holder(row, now_s)
 
     def revoke(self, identity: str, actor: str, now_s: float) -> None:
         """From now on the token is not good any more.
@@ -116,6 +120,12 @@ class Tokens:
                 )
                 for row in session.scalars(select(TokenRow).order_by(TokenRow.created_s, TokenRow.id))
             ]
+
+
+def _holder(row: TokenRow, now_s: float) -> Holder | None:
+    if row.revoked_s is not None or (row.expires_s is not None and row.expires_s <= now_s):
+        return None
+    return Holder(token=row.id, name=row.name, role=row.role)  # type: ignore[arg-type] # a column
 
 
 def _hash(secret: str) -> str:

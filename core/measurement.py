@@ -35,6 +35,17 @@ class Latency(Value, frozen=True, kw_only=True):
     drift_percent_per_min: float | None = None
     steady: bool | None = None
 
+    @property
+    def middle(self) -> float:
+        """The median, or the mean of too few samples."""
+        return self.mean if self.p50 is None else self.p50
+
+    @property
+    def middle_spread(self) -> float:
+        """Half the width of the median's 95 % interval, or of the whole range of too few samples."""
+        low, high = self.p50_ci95 or (self.min or self.middle, self.max or self.middle)
+        return (high - low) / 2
+
 
 class Energy(Value, frozen=True, kw_only=True):
     """Millijoules per inference, with the 95 % confidence interval. `mean` is gross: all that `scope` draws while it works.

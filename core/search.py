@@ -8,7 +8,8 @@ from .measurement import Value
 
 
 class Point(Value, frozen=True, kw_only=True):
-    """A whole network that was built and measured. Predictions are None for networks that were not planned.
+    """A whole network that was built and measured. Predictions are None for networks that were not planned: `predicted_ms` by timing the network
+    before its weights were fitted, `summed_ms` from single layers alone.
 
     `spread_ms` is half the width of the measured median's 95 % interval; `loss` is the share of what the budget allows that was used up.
     """
@@ -18,6 +19,7 @@ class Point(Value, frozen=True, kw_only=True):
     spread_ms: float
     size_bytes: int
     predicted_ms: float | None = None
+    summed_ms: float | None = None
     damage: float | None = None
     predicted_damage: float | None = None
     top1_drop: float | None = None
@@ -45,7 +47,10 @@ class LayerChoice(Value, frozen=True, kw_only=True):
 
 
 class SearchReport(Value, frozen=True, kw_only=True):
-    """One search. `plans` is how many plans there were; `measured` micro-measurements were made, `known` came from earlier runs."""
+    """One search. `plans` is how many plans there were; `measured` micro-measurements were made, `known` came from earlier runs.
+
+    `is_from_before`: all of it is an earlier run's, and of its engines the best one is here.
+    """
 
     plans: float
     measured: int
@@ -55,6 +60,7 @@ class SearchReport(Value, frozen=True, kw_only=True):
     layers: tuple[LayerChoice, ...] = ()
     predicted_within: float | None = None
     is_complete: bool = True
+    is_from_before: bool = False
     plot: str | None = None
 
 

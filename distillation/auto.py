@@ -1,7 +1,14 @@
-"""``--student auto``: students for this device's budget compete, trained a little at first and then longer; the caller trains the best in full."""
+"""``--student auto``: students for this device's budget compete, trained a little at first and then longer; the caller trains the best in full.
+
+Rules:
+- the first round is long enough for its ranks to mean something: `FIRST_STEPS` steps, however few the samples; each round is twice as long;
+- who goes on is decided by how far a student's outputs are from the teacher's, not by agreement: a hundred held-out samples cannot tell two students
+  apart by counting.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,11 +23,12 @@ from .halving import halve
 from .onnx_form import onnx_of
 from .request import DistillOptions
 from .school import School
+from .spec import StudentSpec
 
 if TYPE_CHECKING:
     from .training.trainer import TrainSettings
 
-MOST, ROUNDS = 12, (2, 4, 8)
+MOST, ROUNDS, FIRST_STEPS = 16, 3, 150
 Progress = Callable[[float, str], None]
 
 
@@ -48,8 +56,10 @@ def search_student(
     running = [entrant for entrant in found if limits.max_ms is None or entrant.ms <= limits.max_ms]
     if not running:
         raise Rejected("no-student-fits", "no student is fast enough as a whole", "Raise --max-latency-ms, or name a student: --student SPEC")
-    total = sum(ROUNDS[number] * max(1, len(running) >> number) for number in range(len(ROUNDS)))
+    rounds = rounds_of(settings.epochs, len(school.samples.trained_on), settings.batch)
+    total = sum(epochs * max(1, len(running) >> number) for number, epochs in enumerate(rounds))
     done = 0
+    shown: dict[StudentSpec, float] = {}
 
     def score(entrant: Entrant, epochs: int) -> float:
         nonlocal done
@@ -58,13 +68,21 @@ def search_student(
         progress(min(1.0, done / total), f"trying {entrant.spec}")
         done += epochs
         minutes = None if settings.minutes is None else settings.minutes * epochs / total
-        return _tried(entrant, school, replace(settings, epochs=epochs, minutes=minutes), stop)
+        shown[entrant.spec], nearness = _tried(entrant, school, replace(settings, epochs=epochs, minutes=minutes), stop)
+        return nearness
 
-    judged = halve(running, ROUNDS, score, lambda entrant: entrant.ms)
+    judged = halve(running, rounds, score, lambda entrant: entrant.ms)
     return tuple(
-        Placed(spec=str(entry.entrant.spec), score=entry.score, ms=entry.cost, macs=entry.entrant.wiring.macs, round=entry.round + 1)
-        for entry in judged
+        Placed(spec=str(place.entrant.spec), score=shown[place.entrant.spec], ms=place.cost, macs=place.entrant.wiring.macs, round=place.round + 1)
+        for place in judged
     )
+
+
+def rounds_of(epochs: int, samples: int, batch: int) -> tuple[int, ...]:
+    """How many epochs each round trains, none longer than the full training of `epochs`."""
+    steps = max(1, samples // batch)
+    first = max(2, math.ceil(FIRST_STEPS / steps))
+    return tuple(min(first << number, max(1, epochs)) for number in range(ROUNDS))
 
 
 def _measured(entrant: Entrant, school: School, costs: Costs) -> Entrant:
@@ -72,9 +90,9 @@ def _measured(entrant: Entrant, school: School, costs: Costs) -> Entrant:
     return replace(entrant, ms=costs.whole_ms(model))
 
 
-def _tried(entrant: Entrant, school: School, settings: TrainSettings, stop: Callable[[], bool]) -> float:
-    """The held-out score of a short training; −inf of one that diverges."""
-    from .training.scoring import score_of
+def _tried(entrant: Entrant, school: School, settings: TrainSettings, stop: Callable[[], bool]) -> tuple[float, float]:
+    """The held-out score of a short training, and the nearness that ranks it; −inf of one that diverges."""
+    from .training.scoring import nearness_of, score_of
     from .training.trainer import Trainer
 
     with school.lessons(entrant.wiring) as lessons:
@@ -85,5 +103,6 @@ def _tried(entrant: Entrant, school: School, settings: TrainSettings, stop: Call
         except Rejected as error:
             if error.code != "training-diverged":
                 raise
-            return float("-inf")
-        return score_of(trainer.learner, lessons, lessons.held_out, settings.measure)
+            return float("-inf"), float("-inf")
+        score = score_of(trainer.learner, lessons, lessons.held_out, settings.measure)
+        return score, nearness_of(trainer.learner, lessons, lessons.held_out, settings.measure)

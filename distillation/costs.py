@@ -1,4 +1,5 @@
-"""What a student costs on this device: each distinct operation is timed once, alone, and kept; a student's estimate is the sum over its operations.
+"""What a student costs on this device: each distinct operation is timed once, alone, and kept in the device's table of costs; a student's estimate
+is the sum over its operations.
 
 A sum knows what launches cost, and not what a runtime fuses: who decides between students measures the few that remain as a whole (`whole_ms`).
 """
@@ -10,6 +11,9 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from ..compression.base import Stopwatch
+from ..compression.search.costs import CostTable
+from ..core.costs import Cost
+from ..core.digest import digest_of_bytes
 from .filters import first_filters
 from .onnx_form import onnx_of_op
 from .wiring import Add, Concat, Mean, Op, Shape, Wiring, sources_of
@@ -29,10 +33,10 @@ class Costs(Protocol):
 
 @dataclass
 class MeasuredCosts:
-    """Costs by the device's own stopwatch. The table grows as operations are asked for."""
+    """Costs by the device's own stopwatch. The table grows as operations are asked for; the default is kept in memory only."""
 
     stopwatch: Stopwatch
-    _table: dict[tuple[Op, tuple[Shape, ...]], float] = field(default_factory=dict)
+    table: CostTable = field(default_factory=lambda: CostTable(""))
 
     def ms(self, wiring: Wiring) -> float:
         alone = [self._of(op, tuple(wiring.shapes[name] for name in sources_of(op))) for op in wiring.ops]
@@ -49,12 +53,27 @@ class MeasuredCosts:
 
     def _of(self, op: Op, shapes: tuple[Shape, ...]) -> float:
         renamed = replace(op, name="y", left="x0", right="x1") if isinstance(op, Add | Concat) else replace(op, name="y", source="x0")
-        key = (renamed, shapes)
-        if key not in self._table:
+        timed = _Alone(renamed, shapes)
+        cost = self.table.get(timed)
+        if cost is None:
             known = {f"x{index}": shape for index, shape in enumerate(shapes)}
             filters = first_filters(Wiring(shapes[0], (renamed,), ()), 0)
-            self._table[key] = self.stopwatch.ms(onnx_of_op(renamed, known, filters))
-        return self._table[key]
+            # A stopwatch tells the least of several calls, which has no spread to speak of.
+            cost = Cost(ms=self.stopwatch.ms(onnx_of_op(renamed, known, filters)), spread_ms=0.0)
+            self.table.add({timed: cost})
+        return cost.ms
 
     def __len__(self) -> int:
-        return len(self._table)
+        return len(self.table)
+
+
+@dataclass(frozen=True, slots=True)
+class _Alone:
+    """One operation between inputs of these shapes."""
+
+    op: Op
+    shapes: tuple[Shape, ...]
+
+    @property
+    def key(self) -> str:
+        return digest_of_bytes(f"student {self.op!r} {self.shapes!r}".encode())

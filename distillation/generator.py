@@ -1,14 +1,15 @@
 """Makes students for a budget on this device: every combination of block, width, depth and resolution that the limits allow.
 
-Of each block the largest that fits is offered first, for capacity is what a student lacks; of two alike the one with fewer launches, for
-branches are paid for by launches. What a block really costs here is in the measured table, so that a block of many small operations gets less
-width for the same time.
+Of each block at each resolution the largest that fits is offered first, for capacity is what a student lacks; of two alike the one with fewer
+launches, for branches are paid for by launches. What a block really costs here is in the measured table, so that a block of many small operations
+gets less width for the same time. Nothing but a training tells whether more pixels or more channels serve better: both are offered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from ..core.errors import Rejected
 from ..core.plugins import plugin_names
@@ -21,7 +22,8 @@ from .wiring import Wiring
 
 WIDTHS = (8, 12, 16, 24, 32, 48, 64)
 DEPTHS = (1, 2, 3)
-MIN_SIDE, LARGE_SIDE, SHRINK_SIDE = 4, 48, 64
+SHRINKS = (1, 2, 3, 4)
+MIN_SIDE, LARGE_SIDE, MIN_SHRUNK_SIDE = 4, 48, 16
 BYTES_PER_PARAM = 4
 # A sum over operations does not know what a runtime fuses: who is a little too slow by it is offered, and timed as a whole later.
 SLACK = 1.3
@@ -46,41 +48,53 @@ class Entrant:
 
 
 def entrants(interface: Interface, limits: Limits, costs: Costs, *, most: int) -> tuple[Entrant, ...]:
-    """Up to `most` students within `limits`: of every block the largest, then the second largest, and so on.
+    """Up to `most` students within `limits`: of every block at every resolution the largest, then the second largest, and so on.
 
     Raises:
         Rejected: ``no-student-fits``.
     """
-    by_block: dict[str, list[Entrant]] = {}
+    kinds: dict[tuple[str, int], list[Entrant]] = {}
     for spec, wiring in _all(interface):
         if limits.max_macs is not None and wiring.macs > limits.max_macs:
             continue
         if limits.max_bytes is not None and wiring.params * BYTES_PER_PARAM > limits.max_bytes:
             continue
-        by_block.setdefault(spec.stages[-1].block, []).append(Entrant(spec, wiring, 0.0))
-    ranked = {block: _affordable(found, limits, costs, most) for block, found in by_block.items()}
-    chosen = [found[rank] for rank in range(most) for found in ranked.values() if rank < len(found)]
+        kinds.setdefault((spec.stages[-1].block, spec.shrink), []).append(Entrant(spec, wiring, 0.0))
+    ranked = [_affordable(found, limits, costs) for found in kinds.values()]
+    chosen = [entrant for row in zip_longest(*_until(ranked, most)) for entrant in sorted(filter(None, row), key=lambda entry: entry.wiring.launches)]
     if not chosen:
         message = "no student fits the limits on time, size and multiply-accumulates"
         raise Rejected("no-student-fits", message, "Raise --max-latency-ms or --max-size-kb, or name a student: --student SPEC")
     return tuple(chosen[:most])
 
 
-def _affordable(found: list[Entrant], limits: Limits, costs: Costs, most: int) -> list[Entrant]:
-    """The largest that fit the time, each of another shape; only as many are timed as needed."""
-    kept: list[Entrant] = []
+def _until(ranked: Sequence[Iterator[Entrant]], most: int) -> list[list[Entrant]]:
+    """The first ones of every kind, no further than needed for `most` in all: each costs timings."""
+    found: list[list[Entrant]] = [[] for _ in ranked]
+    running = set(range(len(ranked)))
+    while running and sum(map(len, found)) < most:
+        for index in sorted(running):
+            entrant = next(ranked[index], None)
+            if entrant is None:
+                running.discard(index)
+            else:
+                found[index].append(entrant)
+    return found
+
+
+def _affordable(found: list[Entrant], limits: Limits, costs: Costs) -> Iterator[Entrant]:
+    """Those that fit the time, the largest first."""
     for entrant in sorted(found, key=lambda entry: (-entry.wiring.macs, entry.wiring.launches)):
-        if len(kept) == most:
-            break
         ms = costs.ms(entrant.wiring)
         if limits.max_ms is None or ms <= SLACK * limits.max_ms:
-            kept.append(Entrant(entrant.spec, entrant.wiring, ms))
-    return kept
+            yield Entrant(entrant.spec, entrant.wiring, ms)
 
 
 def _all(interface: Interface) -> Iterator[tuple[StudentSpec, Wiring]]:
     for block in plugin_names(blocks):
-        for shrink in (1, 2) if min(interface.shape[1:]) >= SHRINK_SIDE else (1,):
+        for shrink in SHRINKS:
+            if shrink > 1 and min(interface.shape[1:]) // shrink < MIN_SHRUNK_SIDE:
+                break
             for width in WIDTHS:
                 for depth in DEPTHS:
                     spec = StudentSpec(_stages(block, width, depth, interface, shrink), shrink)

@@ -51,6 +51,11 @@ def objective_from_text(text: str) -> Objective:
     return tuple(terms)
 
 
+def looks_inside(objective: Objective) -> bool:
+    """Whether any loss compares activations, and not outputs alone."""
+    return any(term.loss in _OF_TAPS for term in objective)
+
+
 def default_objective(interface: Interface, *, has_labels: bool, has_taps: bool) -> Objective:
     """What suits most: softened targets and labels for classes, the outputs themselves for anything else; with the activation sequence."""
     first = [Term("hinton", 1.0)] if interface.can_soften else [Term("outputs", 1.0)]

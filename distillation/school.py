@@ -16,10 +16,10 @@ from ..core.digest import digest_of_file
 from .forward_only import fitted_taps
 from .interface import Interface, interface_of
 from .lessons import Lessons, read_lessons
-from .objective import Objective, check_objective, default_objective, objective_from_text
+from .objective import Objective, check_objective, default_objective, looks_inside, objective_from_text
 from .request import DistillOptions
 from .taps import teacher_taps
-from .teacher import open_teacher
+from .teacher import Size, open_teacher
 from .wiring import Wiring
 
 Progress = Callable[[float, str], None]
@@ -39,9 +39,14 @@ class School:
 
     @contextmanager
     def lessons(self, wiring: Wiring, *, is_forward_only: bool = False) -> Iterator[Lessons]:
-        """The lessons for one student."""
-        taps = fitted_taps(self.network, wiring) if is_forward_only else self.taps(wiring)
-        with open_teacher(self.network.model, self.interface, taps, threads=self.threads) as teacher:
+        """The lessons for one student, with the teacher's activations where the losses look at them."""
+        sizes: list[Size] | None = None
+        if is_forward_only:
+            taps = fitted_taps(self.network, wiring)
+        else:
+            taps = self.taps(wiring) if looks_inside(self.objective) else ()
+            sizes = [wiring.shapes[tap][1:] for tap, _ in zip(wiring.taps, taps, strict=False)]
+        with open_teacher(self.network.model, self.interface, taps, sizes=sizes, threads=self.threads) as teacher:
             yield Lessons(self.samples.inputs, self.samples.labels, teacher, self.samples.offered)
 
     def taps(self, wiring: Wiring) -> tuple[str, ...]:

@@ -1,4 +1,8 @@
-"""The teacher: an ONNX model behind a `Runner`, with its inner activations as further outputs. It is never converted to anything else."""
+"""The teacher: an ONNX model behind a `Runner`, with its inner activations as further outputs. It is never converted to anything else.
+
+Activations are kept at the picture size that the student has there, as means over windows, where one divides the other: losses compare at that size
+anyway, and a teacher's early activations would fill the memory.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,7 @@ from ..engines.ort.runner import open_on_cpu
 from .interface import Interface
 
 Floats = npt.NDArray[np.float32]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,13 @@ class Lesson:
 class Teacher:
     """A teacher for one student. A context manager: leaving it closes the runner."""
 
-    def __init__(self, runner: Runner, interface: Interface, output: str, taps: Sequence[str]) -> None:
+    def __init__(self, runner: Runner, interface: Interface, output: str, taps: Sequence[str], sizes: Sequence[Size] | None = None) -> None:
+        """`sizes` are the picture sizes to keep the taps at; None = as they are."""
         self._runner = runner
         self._interface = interface
         self._output = output
         self._taps = tuple(taps)
+        self._sizes = [None] * len(self._taps) if sizes is None else list(sizes)
 
     def lesson(self, inputs: Floats) -> Lesson:
         """Run the teacher on samples × channels × height × width; a teacher of fixed batch runs as often as it must.
@@ -60,7 +67,8 @@ class Teacher:
             inputs = np.concatenate([inputs, np.repeat(inputs[-1:], size - count, axis=0)])
         made = self._runner.infer({self._interface.input_name: np.ascontiguousarray(inputs)})
         output = made[self._output].reshape(size, -1)[:count].astype(np.float32)
-        return Lesson(output, tuple(made[name][:count] for name in self._taps))
+        taps = zip(self._taps, self._sizes, strict=True)
+        return Lesson(output, tuple(made[name][:count] if size is None else windowed(made[name][:count], size) for name, size in taps))
 
     def __enter__(self) -> Teacher:  # noqa: PYI034 - Self is not in Python 3.10's typing
         return self
@@ -69,14 +77,23 @@ class Teacher:
         self._runner.close()
 
 
+def windowed(tap: Floats, size: Size) -> Floats:
+    """Means over whole windows that make `tap` (samples × channels × height × width) of `size`; `tap` itself where windows do not divide it."""
+    samples, channels, height, width = tap.shape
+    high, wide = size
+    if (height, width) == size or height % high or width % wide:
+        return tap
+    return np.ascontiguousarray(tap.reshape(samples, channels, high, height // high, wide, width // wide).mean((3, 5)), np.float32)
+
+
 def scores_tensor(model: Any, interface: Interface) -> str:
     """The tensor that is learned: the output, or what enters its final Softmax."""
     names = [spec.name for spec in output_specs(model)]
     return logit_tensors(model)[names.index(interface.output_name)]
 
 
-def open_teacher(model: Any, interface: Interface, taps: Sequence[str], *, threads: int) -> Teacher:
-    """Open the normalised teacher with its scores and `taps` as outputs, on the processor."""
+def open_teacher(model: Any, interface: Interface, taps: Sequence[str], *, sizes: Sequence[Size] | None = None, threads: int) -> Teacher:
+    """Open the normalised teacher with its scores and `taps` (at `sizes`) as outputs, on the processor."""
     scores = scores_tensor(model, interface)
     part = submodel(model, list(dict.fromkeys([scores, *taps])))
-    return Teacher(open_on_cpu(part.SerializeToString(), "the teacher", threads=threads), interface, scores, taps)
+    return Teacher(open_on_cpu(part.SerializeToString(), "the teacher", threads=threads), interface, scores, taps, sizes)

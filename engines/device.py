@@ -13,6 +13,7 @@ from ..profiling.conditions import power_mode
 from ..profiling.sysfs import Sysfs
 from .base import BuildOptions, Capabilities
 from .fingerprint import Compatibility, EngineKey
+from .model import digest_of_model
 
 
 class KeptOptions(msgspec.Struct, frozen=True):
@@ -33,7 +34,7 @@ def engine_key(model: Path, table_digest: str, backend: str, capabilities: Capab
     """The key of the engine that `backend` would make of `model` here and now."""
     board = read_board()
     return EngineKey(
-        model_digest=digest_of_file(model),
+        model_digest=digest_of_model(model),
         table_digest=table_digest,
         backend=backend,
         backend_version=capabilities.version,

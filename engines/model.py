@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import mmap
 import shutil
 from pathlib import Path
 from typing import Any
 
+from ..core.digest import digest_of_bytes, digest_of_file
 from ..core.errors import Rejected
 from ..core.tensors import TensorSpec
 
@@ -91,6 +93,29 @@ def copy_model(path: Path, model: Any, target: Path) -> None:
         if not source.is_file():
             raise Rejected("model-unreadable", f"{path.name} needs {name}, which is not beside it", "Send its external data too")
         shutil.copyfile(source, target.parent / name)
+
+
+def digest_of_model(path: Path) -> str:
+    """The digest of the model at `path`: of the file alone, or of it and the files of its weights beside it.
+
+    Raises:
+        Rejected: ``model-unreadable`` when what it names as its weights' files cannot be their names.
+    """
+    own = digest_of_file(path)
+    if not _may_have_files(path):
+        return own
+    files = [path.parent / name for name in sorted(_external_files(read_model(path, with_weights=False)))]
+    # One that is missing is the build's to refuse.
+    parts = [f"{file.name}:{digest_of_file(file) if file.is_file() else ''}" for file in files]
+    return digest_of_bytes("\n".join([own, *parts]).encode()) if parts else own
+
+
+def _may_have_files(path: Path) -> bool:
+    """Every external tensor has an entry of this key, and most models have the word nowhere: they need not be parsed to know."""
+    if path.stat().st_size == 0:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(b"location") >= 0
 
 
 def _external_files(model: Any) -> set[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from ..compression.search.front import svg_of, with_front
-from ..compression.search.prices import Goal
 from ..compression.search.solve import unavailable
 from ..core.dataset import Dataset
 from ..core.errors import EdgewrightError
@@ -18,13 +17,17 @@ from ..core.measurement import Candidate, Fidelity
 from ..core.search import Point, SearchReport, share_within
 from .allowance import Allowance, allowance_of
 from .build import Built, build_engine, build_options
+from .choose import goal_of
 from .judging import Judge
 from .ladder import FALLBACK
 from .measure import first_feeds, measure_timing
+from .outcomes import KeptEngine, Outcome, keep_outcome, outcome_key, take_outcome
 from .rewriting import write_rewritten
+from .rounds import Expected, Planned
 from .run import Run
-from .searching import QUICK, Effort, Planned, Search
+from .searching import Search
 from .sources import Sources
+from .spending import QUICK, Effort, Spending
 from .subject import batch_for
 
 PLOT_NAME = "front.svg"
@@ -51,12 +54,16 @@ def build_rewritten(run: Run, backend: str, sources: Sources, work: Path) -> lis
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search left: engines of plans, and what is to be said of them when all engines have been measured together."""
+    """What a search left: engines of plans, and what is to be said of them when all engines have been measured together.
+
+    `key` is what the outcome is kept under; None = it is not kept.
+    """
 
     planned: tuple[Planned, ...]
     report: SearchReport | None
     allowance: Allowance
     start: str
+    key: str | None = None
 
     @property
     def built(self) -> list[Built]:
@@ -65,37 +72,61 @@ class Found:
     @property
     def refused(self) -> frozenset[str]:
         """Engines that lose more than is allowed: they are shown, and never chosen."""
-        return frozenset(entry.built.name for entry in self.planned if entry.use > 1)
+        return frozenset(entry.built.name for entry in self.planned if entry.expected.use > 1)
 
-    def finished(self, candidates: Sequence[Candidate], out: Path) -> SearchReport | None:
-        """The report with every engine as a point; the plot is written into `out`."""
+    def finished(self, candidates: Sequence[Candidate], run: Run) -> SearchReport | None:
+        """The report with every engine as a point; the plot is written into the run's folder, the outcome kept for the next run."""
         if self.report is None:
             return None
-        start_ms = next(_middle_ms(candidate) for candidate in candidates if candidate.name == self.start)
-        planned = {entry.built.name: entry for entry in self.planned}
-        points = with_front([_point(candidate, planned.get(candidate.name), start_ms, self.allowance) for candidate in candidates])
+        times_ms = {candidate.name: _middle_ms(candidate) for candidate in candidates}
+        planned = {entry.built.name: entry.expected for entry in self.planned}
+        points = with_front([_point(candidate, planned.get(candidate.name), times_ms[self.start], self.allowance) for candidate in candidates])
+        if self.key is not None:
+            keep_outcome(run, self.key, Outcome(self.start, self.report, self._best(times_ms)))
         if not self.planned:
             return replace(self.report, points=points)
         words = "share of decisions that changed" if points[0].agreement is not None else "noise, as a share of the output"
-        write_atomic(out / PLOT_NAME, svg_of(points, "Latency and fidelity of every engine that was built", words).encode())
-        return replace(self.report, points=points, predicted_within=share_within(points), plot=str(out / PLOT_NAME))
+        write_atomic(run.out / PLOT_NAME, svg_of(points, "Latency and fidelity of every engine that was built", words).encode())
+        return replace(self.report, points=points, predicted_within=share_within(points), plot=str(run.out / PLOT_NAME))
+
+    def _best(self, times_ms: Mapping[str, float]) -> KeptEngine | None:
+        """The fastest planned engine that is allowed, unless the start is as fast."""
+        allowed = [entry for entry in self.planned if entry.expected.use <= 1 and times_ms[entry.built.name] < times_ms[self.start]]
+        best = min(allowed, key=lambda entry: times_ms[entry.built.name], default=None)
+        return None if best is None else KeptEngine(best.built.name, best.built.fingerprint, best.expected)
 
 
-def search_for_best(run: Run, built: Sequence[Built], data: Dataset, judge: Judge, progress: Progress) -> Found:
-    """Search, beginning with the fastest engine of `built`; without what a search needs, nothing and a note."""
+def search_for_best(run: Run, built: Sequence[Built], floats: frozenset[str], data: Dataset, judge: Judge, progress: Progress) -> Found:
+    """Search, beginning with the fastest engine of `built`, of which quantised ones leave `floats` in float; nothing and a note when it cannot."""
     request = run.request
     fidelities = judge.fidelities(built, progress=lambda _share, _note: None, cancel=run.cancel)
     is_labelled = any(fidelity.top1 is not None for fidelity in fidelities.values())
     allowance = allowance_of(request.budget, is_labelled=is_labelled, is_classifier=run.subject.classified is not None)
-    start = _fastest(run, built, data)
-    nothing = Found((), None, allowance, start.name)
     effort = QUICK if request.quick else Effort(_seconds(run))
     reason = unavailable() if effort.seconds > 0 else "no seconds were given to it"
     if reason is not None:
         run.notes.append(f"there was no search for a better network: {reason}")
-        return nothing
+        return Found((), None, allowance, built[0].name)
     run.notes.append(_words(allowance))
-    search = Search(run, start.engine.backend, start, allowance.use(fidelities[start.name]), data, judge, allowance, effort, progress, _goal(run))
+    key = outcome_key(run, built, effort)
+    earlier = take_outcome(run, key)
+    if earlier is not None:
+        run.notes.append("an earlier run has searched for this: its outcome was taken. --no-cache or more seconds search again")
+        outcome, planned = earlier
+        name = outcome.start if any(entry.name == outcome.start for entry in built) else built[-1].name
+        return Found(planned, replace(outcome.report, measured=0, is_from_before=True), allowance, name)
+    start = _fastest(run, built, data)
+    search = Search(
+        run,
+        start,
+        allowance.use(fidelities[start.name]),
+        floats,
+        data,
+        judge,
+        allowance,
+        Spending(effort, progress),
+        goal_of(request.budget, request.goal),
+    )
     try:
         report = search.go()
     except EdgewrightError as error:
@@ -103,18 +134,14 @@ def search_for_best(run: Run, built: Sequence[Built], data: Dataset, judge: Judg
             raise
         run.notes.append(f"the search ended early: {error.reason.line()}")
         report = SearchReport(plans=0, measured=0, known=0, seconds=0, is_complete=False)
-    return Found(tuple(search.planned), report, allowance, start.name)
+        return Found(tuple(search.planned), report, allowance, start.name)
+    return Found(tuple(search.planned), report, allowance, start.name, key)
 
 
 def _seconds(run: Run) -> float:
     """What the search may take: the request's seconds, and no more than what the budget leaves for building."""
     most = run.request.budget.max_build_s
     return run.request.search_s if most is None else min(run.request.search_s, max(0.0, 0.7 * most - 10))
-
-
-def _goal(run: Run) -> Goal:
-    budget = run.request.budget
-    return "energy" if budget.max_energy_mj is not None and budget.max_latency_p99_ms is None else "latency"
 
 
 def _fastest(run: Run, built: Sequence[Built], data: Dataset) -> Built:
@@ -124,7 +151,7 @@ def _fastest(run: Run, built: Sequence[Built], data: Dataset) -> Built:
     timed = measure_timing(
         under_test, dict.fromkeys(under_test, feeds), seconds=min(_RACE_S, run.request.bench_seconds), batch=batch, cancel=run.cancel
     )
-    return min(built, key=lambda entry: timed[entry.name].latency_ms.p50 or timed[entry.name].latency_ms.mean)
+    return min(built, key=lambda entry: timed[entry.name].latency_ms.middle)
 
 
 def _words(allowance: Allowance) -> str:
@@ -135,18 +162,18 @@ def _words(allowance: Allowance) -> str:
     return f"the search keeps at least {allowance.sqnr_db:g} dB"
 
 
-def _point(candidate: Candidate, planned: Planned | None, start_ms: float, allowance: Allowance) -> Point:
+def _point(candidate: Candidate, planned: Expected | None, start_ms: float, allowance: Allowance) -> Point:
     fidelity: Fidelity | None = candidate.fidelity
     latency = candidate.latency_ms
-    low, high = (0.0, 0.0) if latency is None or latency.p50_ci95 is None else latency.p50_ci95
     use = None if fidelity is None else allowance.use(fidelity)
     is_known = fidelity is not None and fidelity.top1 is not None and fidelity.top1_fp32 is not None
     return Point(
         name=candidate.name,
         latency_ms=_middle_ms(candidate),
-        spread_ms=(high - low) / 2,
+        spread_ms=0.0 if latency is None else latency.middle_spread,
         size_bytes=candidate.size_bytes,
-        predicted_ms=None if planned is None else planned.predicted_share * start_ms,
+        predicted_ms=None if planned is None else planned.share * start_ms,
+        summed_ms=None if planned is None else planned.summed_share * start_ms,
         damage=None if planned is None else planned.damage,
         predicted_damage=None if planned is None else planned.predicted_damage,
         top1_drop=(fidelity.top1_fp32 or 0) - (fidelity.top1 or 0) if fidelity is not None and is_known else None,
@@ -161,4 +188,4 @@ def _point(candidate: Candidate, planned: Planned | None, start_ms: float, allow
 def _middle_ms(candidate: Candidate) -> float:
     latency = candidate.latency_ms
     assert latency is not None
-    return latency.p50 if latency.p50 is not None else latency.mean
+    return latency.middle

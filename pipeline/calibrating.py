@@ -25,11 +25,13 @@ _KIND = "calibrations"
 _RESULT_NAME = "calibration.json"
 
 
-def calibration_or_none(run: Run, subject: Subject, data: Dataset | None, work: Path, progress: Progress) -> Calibration | None:
-    """The quantised files of `subject` in `work`, or None with a note when it has nothing to quantise."""
+def calibration_or_none(
+    run: Run, subject: Subject, data: Dataset | None, work: Path, progress: Progress, floats: tuple[str, ...] | None = None
+) -> Calibration | None:
+    """The quantised files of `subject` in `work`, or None with a note when it has nothing to quantise. `floats`: see `CalibrationOptions`."""
     assert data is not None
     try:
-        found = run_calibration(run.request, subject, data, work, progress, run.cancel, run.workshop.cache)
+        found = run_calibration(run.request, subject, data, work, progress, run.cancel, run.workshop.cache, floats)
     except Rejected as error:
         if error.code != "nothing-to-quantise":
             raise
@@ -40,7 +42,14 @@ def calibration_or_none(run: Run, subject: Subject, data: Dataset | None, work: 
 
 
 def run_calibration(
-    request: OptimizeRequest, subject: Subject, data: Dataset, out: Path, progress: Progress, cancel: Cancel, cache: StageCache | None = None
+    request: OptimizeRequest,
+    subject: Subject,
+    data: Dataset,
+    out: Path,
+    progress: Progress,
+    cancel: Cancel,
+    cache: StageCache | None = None,
+    floats: tuple[str, ...] | None = None,
 ) -> Calibration:
     """Calibrate into the existing, empty folder `out`, or copy there what an earlier run has found."""
     method: MethodName = request.method  # type: ignore[assignment] # an unknown name is refused by calibrate itself
@@ -49,6 +58,7 @@ def run_calibration(
         method=method,
         min_sqnr_db=request.budget.min_sqnr_db if is_auto else None,
         is_for_speed=is_auto,
+        floats=floats,
         repair=request.repair and not request.quick,
     )
     key = "" if cache is None else _key(request, subject, options)

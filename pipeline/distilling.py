@@ -36,8 +36,10 @@ from ..distillation.student import student_wiring
 from ..distillation.torch_here import require_torch
 from ..distillation.wiring import Wiring
 from .build import build_options, unfinished
+from .ladder import FALLBACK
 from .logits import with_logits
 from .measure import EngineUnderTest, first_feeds, measure_fidelity, measure_timing
+from .pricing import table_here
 from .subject import Subject, batch_for, open_subject
 
 if TYPE_CHECKING:
@@ -88,10 +90,11 @@ def run_distillation(
     *,
     resumes: bool = False,
     seconds: float = 2.0,
+    cache: Path | None = None,
     progress: Progress,
     stop: Cancel,
 ) -> DistillResult:
-    """Distil the teacher at `path` into the existing folder `out`.
+    """Distil the teacher at `path` into the existing folder `out`; what operations cost here is kept in the folder `cache`.
 
     Raises:
         Rejected: what is wrong with the teacher, the data, the student or the training.
@@ -103,7 +106,7 @@ def run_distillation(
     subject = open_subject(path)
     evaluation_set = None if evaluation is None else subject.dataset(evaluation)
     with open_school(path, subject.card, lambda: subject.dataset(data), options) as school:
-        made = make_student(school, options, out, resumes=resumes, progress=_part(progress, 0.0, 0.9), stop=stop)
+        made = make_student(school, options, out, resumes=resumes, cache=cache, progress=_part(progress, 0.0, 0.9), stop=stop)
         write_atomic(out / STUDENT, made.model.SerializeToString())
         _copy_card(subject, out)
         progress(0.9, "measuring")
@@ -142,12 +145,14 @@ class Student:
     searched: tuple[Placed, ...]
 
 
-def make_student(school: School, options: DistillOptions, out: Path, *, resumes: bool, progress: Progress, stop: Cancel) -> Student:
+def make_student(
+    school: School, options: DistillOptions, out: Path, *, resumes: bool, cache: Path | None = None, progress: Progress, stop: Cancel
+) -> Student:
     """Find and teach a student; its checkpoint and its spec are kept in `out`."""
     searched: tuple[Placed, ...] = ()
     spec, begin = _named_spec(options, out, resumes=resumes), 0.0
     if spec is None:
-        searched = _search(school, options, progress=_part(progress, 0.0, SEARCH_SHARE), stop=stop)
+        searched = _search(school, options, cache, progress=_part(progress, 0.0, SEARCH_SHARE), stop=stop)
         spec, begin = spec_from_text(searched[0].spec), SEARCH_SHARE
     wiring = student_wiring(spec, school.interface)
     write_atomic(out / SPEC, str(spec).encode())
@@ -210,10 +215,11 @@ def _settings(school: School, options: DistillOptions, minutes: float | None) ->
     )
 
 
-def _search(school: School, options: DistillOptions, *, progress: Progress, stop: Cancel) -> tuple[Placed, ...]:
+def _search(school: School, options: DistillOptions, cache: Path | None, *, progress: Progress, stop: Cancel) -> tuple[Placed, ...]:
     minutes = None if options.minutes is None else options.minutes * SEARCH_SHARE
     settings = replace(_settings(school, options, minutes), dialect=None)
-    return search_student(school, options, settings, MeasuredCosts(RuntimeStopwatch(options.threads)), progress=progress, stop=stop)
+    costs = MeasuredCosts(RuntimeStopwatch(options.threads), table_here(cache, FALLBACK, options.threads))
+    return search_student(school, options, settings, costs, progress=progress, stop=stop)
 
 
 def _copy_card(subject: Subject, out: Path) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from msgspec.structs import replace as with_fields
 
-from ..core.digest import digest_of_file
 from ..core.errors import Rejected
 from ..core.files import disk_errors
 from ..engines.fingerprint import fingerprint
 from ..engines.manifest import CARD_NAME, MANIFEST_NAME, Manifest, list_files, read_manifest, write_manifest
+from ..engines.model import digest_of_model
 from ..engines.opening import Checked, check_folder
 from ..engines.provenance import SEAL_NAME, Trusted
 from ..engines.trt.family import TensorRtFamily
@@ -57,7 +57,7 @@ def refit_engine(folder: Path, model: Path, out: Path, workshop: Workshop, progr
         if (card := model.with_suffix(".toml")).is_file():
             shutil.copyfile(card, work / CARD_NAME)
         assert manifest.key is not None
-        key = with_fields(manifest.key, model_digest=digest_of_file(model))
+        key = with_fields(manifest.key, model_digest=digest_of_model(model))
         files = list_files(work)
         card_name = CARD_NAME if CARD_NAME in files else None
         fresh = with_fields(

@@ -59,14 +59,15 @@ def _onnxruntime(prefix: str) -> tuple[Rung, ...]:
 
 
 def _flagged(backend: str, sources: frozenset[Source]) -> tuple[Rung, ...]:
-    """FP16 by a builder flag; INT8 from Q/DQ where there is such a file, else from the calibration cache; what INT8 leaves in float is half
-    precision in the mixed one by its own types where there is such a file, else by the flag.
+    """FP16 by the model's own types where there is such a file, else by a builder flag; INT8 from Q/DQ where there is such a file, else from
+    the calibration cache; what INT8 leaves in float is half precision in the mixed one as in FP16.
     """
+    half: Source = "tensorrt-fp16" if "tensorrt-fp16" in sources else "model"
     quantised: Source = "tensorrt-qdq" if "tensorrt-qdq" in sources else "calibration-cache"
     mixed: Source = "tensorrt-mixed" if "tensorrt-mixed" in sources and quantised == "tensorrt-qdq" else quantised
     return (
         Rung("fp32", backend, "fp32", "model"),
-        Rung("fp16", backend, "fp16", "model"),
+        Rung("fp16", backend, "fp16", half),
         Rung("mixed", backend, "mixed", mixed),
         Rung("int8", backend, "int8", quantised),
     )

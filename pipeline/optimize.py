@@ -15,7 +15,7 @@ from ..engines.discovery import usable_backend
 from .apprentice import build_apprentice
 from .automatic import build_rewritten, search_for_best
 from .build import Built, finish_engine, unfinished
-from .choose import choose
+from .choose import choose, goal_of
 from .climb import Climb
 from .compressing import build_compressed
 from .decode import runnable_model
@@ -76,11 +76,12 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         built += taught or []
     if is_auto and calibration_set is not None and judge is not None:
         before, data, ruler, progress = tuple(built), calibration_set, judge, run.part(end + 0.05, 0.85)
-        search = run.attempt("search", lambda: search_for_best(run, before, data, ruler, progress))
+        floats = frozenset() if sources.calibration is None else frozenset(entry.node for entry in sources.calibration.skipped)
+        search = run.attempt("search", lambda: search_for_best(run, before, floats, data, ruler, progress))
         built += [] if search is None else search.built
     candidates = _measure(run, built, judge, 0.86 if is_auto else 0.55)
     refused = frozenset() if search is None else search.refused
-    choice = choose([candidate for candidate in candidates if candidate.name not in refused], request.budget)
+    choice = choose([candidate for candidate in candidates if candidate.name not in refused], request.budget, goal_of(request.budget, request.goal))
     for entry, candidate in zip(built, candidates, strict=True):
         finish_engine(
             entry,
@@ -100,7 +101,7 @@ def _optimize(run: Run, recipe: Recipe) -> OptimizeResult:
         checks=choice.verdict.checks,
         notes=(*run.notes, *choice.notes),
         seconds=time.monotonic() - run.started_s,
-        search=None if search is None else search.finished(candidates, run.out),
+        search=None if search is None else search.finished(candidates, run),
     )
 
 

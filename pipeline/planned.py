@@ -17,6 +17,7 @@ from ..compression.codec.container import serialized
 from ..compression.samples import Samples
 from ..compression.search.build import built_whole
 from ..compression.search.plan import Plan, Setting
+from ..compression.search.skeleton import float_names
 from ..compression.search.space import Space
 from ..core.dataset import Dataset
 from ..core.digest import digest_of_file
@@ -38,7 +39,7 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True, slots=True)
 class PlanBuilder:
-    """Builds plans of one space for one backend. `setting` says whether they are quantised."""
+    """Builds plans of one space for one backend. `setting` says whether they are quantised, `floats` are layers that are not in any plan."""
 
     run: Run
     backend: str
@@ -47,6 +48,7 @@ class PlanBuilder:
     engine: Engine
     data: Dataset
     setting: Setting
+    floats: frozenset[str]
 
     def build(self, plan: Plan, name: str, progress: Progress) -> tuple[Built | None, Any]:
         """The engine of `plan`, None where none could be built, and its model in float."""
@@ -62,9 +64,9 @@ class PlanBuilder:
             if self.setting == "float":
                 climb.build_exact(0.0, 1.0)
                 return (climb.built[0] if climb.built else None), model
-            sources = write_sources(
-                run, smaller, self.data, ranges, self._capabilities(), lambda share, note: progress(0.5 + 0.45 * share, note), quantizes=True
-            )
+            floats = tuple(sorted(float_names(self.space, plan, self.floats)))
+            calibrating = lambda share, note: progress(0.5 + 0.45 * share, note)
+            sources = write_sources(run, smaller, self.data, ranges, self._capabilities(), calibrating, quantizes=True, floats=floats)
             if sources.calibration is None:
                 return None, model
             # A plan is quantised: its rungs in full precision are none of the candidates.

@@ -24,6 +24,7 @@ class LostStep(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One model, its data, and what its owner allows. Paths are absolute; `out` is an existing, empty folder.
 
+    `goal` is what is minimised inside the budget; None = what `choose.goal_of` makes of the budget.
     `search_s` bounds the search of the recipe ``auto``, `quick` makes it a matter of seconds; 0 = no search.
     `model` may be coded (``.ewz``). `recipe` is a name: ``auto`` or one that ships with the program; `recipe_file` a recipe of the caller's own,
     which never comes from the wire. `compatibility` is of the accelerator's plans; ONNX files run anywhere. `model_name`, `deployment` and
@@ -48,6 +49,7 @@ class OptimizeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     compatibility: Compatibility = "none"
     search_s: float = 0.0
     quick: bool = False
+    goal: Literal["latency", "energy", "size"] | None = None
     model_name: str = ""
     deployment: str = ""
     model_version: str = ""

@@ -37,18 +37,28 @@ class Sources:
 
 
 def write_sources(
-    run: Run, subject: Subject, data: Dataset | None, work: Path, capabilities: Capabilities, progress: Progress, *, quantizes: bool
+    run: Run,
+    subject: Subject,
+    data: Dataset | None,
+    work: Path,
+    capabilities: Capabilities,
+    progress: Progress,
+    *,
+    quantizes: bool,
+    floats: tuple[str, ...] | None = None,
 ) -> Sources:
-    """Write everything that the rungs of a device with `capabilities` need, below the existing, empty folder `work`."""
+    """Write everything that the rungs of a device with `capabilities` need, below the existing, empty folder `work`.
+
+    `floats` are the layers that are not quantised; None = the calibration decides.
+    """
     needs_files = capabilities.takes_types and "fp16" in capabilities.precisions
     for name in ("int8", "fp16", "mixed"):
         (work / name).mkdir()
     end = 0.7 if needs_files else 1.0
-    calibration = calibration_or_none(run, subject, data, work / "int8", _part(progress, 0.0, end)) if quantizes else None
+    calibration = calibration_or_none(run, subject, data, work / "int8", _part(progress, 0.0, end), floats) if quantizes else None
     if not needs_files:
         return Sources(subject.path, calibration)
-    # With flags FP16 needs no file: TensorRT chooses per layer where it is the faster.
-    half = half_or_none(run, subject.path, data, work / "fp16", _part(progress, 0.7, 0.85)) if capabilities.is_strongly_typed else None
+    half = half_or_none(run, subject.path, data, work / "fp16", _part(progress, 0.7, 0.85))
     mixed = None
     if calibration is not None and calibration.tensorrt is not None and (half is not None or not capabilities.is_strongly_typed):
         mixed = half_or_none(run, calibration.tensorrt, data, work / "mixed", _part(progress, 0.85, 1.0))

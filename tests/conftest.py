@@ -101,6 +101,13 @@ def wide_classifier(models: ModuleType, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def two_headed(models: ModuleType, tmp_path: Path) -> Path:
+    """A model with two outputs and no card; `tiny_samples` fit it."""
+    path: Path = models.save(models.two_headed(), tmp_path / "two_headed.onnx")
+    return path
+
+
+@pytest.fixture
 def tiny_samples(models: ModuleType, tmp_path: Path) -> Path:
     """Forty unlabelled samples for `tiny_classifier`."""
     path: Path = models.save_samples(tmp_path / "samples.npz")

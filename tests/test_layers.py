@@ -125,3 +125,9 @@ def test_onnxruntime_is_loaded_in_one_place_where_its_telemetry_is_switched_off(
     }
 
     assert loading == {"engines/ort/library.py"}
+
+
+def test_a_controller_without_its_page_needs_none_of_the_page_s_libraries(project_root: Path) -> None:
+    modules = [name for name in modules_below(project_root, "controller") if ".web" not in name]
+
+    assert loaded_by(*modules) & {"starlette", "jinja2", "uvicorn", "prometheus_client"} == set()

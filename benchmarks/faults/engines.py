@@ -9,11 +9,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import onnx
+from edgewright.core.profile import Profile, ProfileOrder
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest, OptimizeResult
+from edgewright.profiling.conditions import Workload, conditions_between, take_snapshot
 from onnx import TensorProto, helper, numpy_helper
 
 ANSWER = "answer.json"
+PROFILE = "profile.json"
+RUNTIME = "runtime"
 KEYS = ("engines.key", "engines.pub")
 WORKER = "worker"
 
@@ -33,7 +37,7 @@ def small_model(path: Path, seed: int = 0, size: int = 8) -> Path:
 
 
 def prepare_engines(folder: Path) -> OptimizeResult:
-    """Fill `folder`: the chosen engine's folder, the pipeline's answer, the device's keys, and the worker's program."""
+    """Fill `folder`: the chosen engine's folder, the pipeline's answer, a profile, the device's keys, and the worker's program."""
     out, identity = folder / "out", folder / "identity"
     for path in (out, identity):
         path.mkdir(parents=True)
@@ -46,6 +50,15 @@ def prepare_engines(folder: Path) -> OptimizeResult:
     assert result.chosen is not None
     (out / result.chosen.name).rename(folder / result.chosen.name)
     (folder / ANSWER).write_bytes(msgspec.json.encode(result))
+    nothing = Profile(
+        order=ProfileOrder(seconds=0.1),
+        latency_ms=None,
+        histogram=None,
+        energy_mj=None,
+        energy_reason="there is no sensor here",
+        conditions=conditions_between(take_snapshot(Path("/")), take_snapshot(Path("/")), Workload()),
+    )
+    (folder / PROFILE).write_bytes(msgspec.json.encode(nothing))
     program = folder / WORKER
     script = Path(__file__).with_name("short_worker.py")
     program.write_text(f'#!/bin/sh\nexec {_python()} -ISE {script} "$@"\n', "utf-8")

@@ -26,13 +26,14 @@ from edgewright.controller.chunks import ChunkServer
 from edgewright.controller.passwords import set_password
 from edgewright.controller.paths import FleetPaths
 from edgewright.core.errors import EdgewrightError
+from edgewright.core.profile import ProfileOrder
 from edgewright.core.trust import seal
 from edgewright.core.wire.frames import decode_frame
 from edgewright.core.wire.link import Link, LinkOptions
-from edgewright.core.wire.messages import Command, Desired, Event, Order, Reply, decode, encode
+from edgewright.core.wire.messages import Command, Desired, Event, Order, ProfilePart, Reply, decode, encode
 from edgewright.core.wire.topics import topic
 
-from .engines import KEYS, WORKER, prepare_engines
+from .engines import KEYS, RUNTIME, WORKER, prepare_engines
 
 FLEET, DEVICE, MODEL = "ground", "board", "surface"
 PASSWORD = "ground"
@@ -93,6 +94,7 @@ class Ground:
         self.events: dict[str, Event] = {}
         self.contradictions: list[str] = []
         self.replies: dict[str, Reply] = {}
+        self.profiles: dict[str, ProfilePart] = {}
         self.served: Counter[tuple[str, int]] = Counter()
         self.is_holding = False
         self.held_digest = ""
@@ -114,7 +116,7 @@ class Ground:
             reconnect_max_s=0.2,
         )
         self._up = threading.Event()
-        self._link = Link(options, self, [(topic(FLEET, DEVICE, channel), 1) for channel in ("get", "event", "reply", "telemetry")])
+        self._link = Link(options, self, [(topic(FLEET, DEVICE, channel), 1) for channel in ("get", "event", "reply", "telemetry", "profile")])
         self.chunks = ChunkServer(self.blobs, self._serve)
         self.chunks.start()
         self._link.start()
@@ -137,15 +139,18 @@ class Ground:
         self._template.stdin.close()
         self._template.wait(WAIT_S)
         self._reader.join(WAIT_S)
+        if self._template.stdout is not None:
+            self._template.stdout.close()
         self.chunks.stop()
         self._link.stop()
         self.broker.stop()
 
     # --- the agent ---
 
-    def fresh(self, base: Path | None = None, extra: str = "") -> None:
-        """A new device on a copy of `base`, nothing heard, nothing retained."""
+    def fresh(self, base: Path | None = None, extra: str = "", runtime: str = "1") -> None:
+        """A new device on a copy of `base`, nothing heard, nothing retained. `runtime` is the version of what it builds engines with."""
         self.forget()
+        (self.engines / RUNTIME).write_text(runtime, "utf-8")
         for channel in ("desired", "reported", "status", "capabilities"):
             self._publish(channel, b"", retain=True)
         shutil.rmtree(self.device, ignore_errors=True)
@@ -274,7 +279,7 @@ class Ground:
         self._goal = encode(seal(goal, lambda _: ("key", "00")))
         self._publish("desired", self._goal, retain=True)
 
-    def command(self, verb: Any, deployment: str | None = None) -> Reply:
+    def command(self, verb: Any, deployment: str | None = None, profile: ProfileOrder | None = None) -> Reply:
         """As the controller does: sent again, newly signed, until it is answered."""
         identity = f"c{self._sequence + 1}"
         sent_s = 0.0
@@ -287,7 +292,7 @@ class Ground:
                 now_s = time.time()
                 message = Command(
                     fleet=FLEET, device=DEVICE, sequence=self._sequence, issued_s=now_s, expires_s=now_s + 86400, id=identity, verb=verb,
-                    deployment=deployment, model=MODEL,
+                    deployment=deployment, model=MODEL, profile=profile,
                 )  # fmt: skip
                 self._publish("command", encode(seal(message, lambda _: ("key", "00"))))
             return self.replies.get(identity)
@@ -340,6 +345,9 @@ class Ground:
             elif channel == "reply":
                 reply = decode(payload, Reply)
                 self.replies[reply.id] = reply
+            elif channel == "profile":
+                part = decode(payload, ProfilePart)
+                self.profiles[part.command] = part
             self._changed.notify_all()
 
     def link_published(self, message_id: int) -> None: ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +64,7 @@ class Matrix:
         """Tell a story; the first life ends at the first target, the second at the next, and so on."""
         story, ground = STORIES[name], self._ground
         base = self.base(story.base)
-        ground.fresh(base, story.extra)
+        ground.fresh(base, story.extra, story.runtime)
         waiting, wrong = list(targets[1:]), list[str]()
         original = ground.start
 
@@ -120,22 +119,20 @@ class Matrix:
         ground, state = self._ground, self._ground.state
         wrong = [f"{name} was told in two ways" for name in ground.contradictions]
         for deployment, end in story.ends.items():
-            wrong += _judge_states(deployment, ground.states(deployment), end)
+            wrong += _judge_states(deployment, ground.states(deployment), story.begins, end)
         if running(state) != story.runs:
             wrong.append(f"{running(state)} runs instead of {story.runs}")
         elif story.runs is not None:
             wrong += self._load(state / "models" / MODEL / "current")
-        switches = Counter(line.partition("#")[0] for life in ground.passed() for line in life)
         wrong += self._leaks(state)
         refetched = sum(number - 1 for number in ground.served.values())
         if refetched > WINDOW:
             wrong.append(f"{refetched} chunks were fetched twice")
-        del switches
         return wrong
 
     def _leaks(self, state: Path) -> list[str]:
         """Files that nothing needs."""
-        found = [str(path.relative_to(state)) for pattern in ("work/*", "partial/*", "outbox/*") for path in state.glob(pattern)]
+        found = [str(path.relative_to(state)) for pattern in ("work/*", "partial/*", "outbox/*", "profiles/*.json") for path in state.glob(pattern)]
         found += [str(path.relative_to(state)) for path in state.rglob("*.tmp")]
         journal = JournalFile(state).load()
         orders: list[Order] = []
@@ -151,11 +148,11 @@ class Matrix:
         return [f"left over: {', '.join(found)}"] if found else []
 
 
-def _judge_states(deployment: str, states: list[str], end: str) -> list[str]:
+def _judge_states(deployment: str, states: list[str], begins: str, end: str) -> list[str]:
     """A walk through the table, without a gap, each activation once, to the one right end."""
     if not states or states[-1] != end:
         return [f"{deployment} ended {states[-1:] or 'nowhere'} instead of {end}"]
-    wrong = [] if states[0] == "OFFERED" else [f"{deployment} was first told as {states[0]}"]
+    wrong = [] if states[0] == begins else [f"{deployment} was first told as {states[0]}"]
     for before, after in itertools.pairwise(states):
         if after not in TRANSITIONS[before].values():  # type: ignore[index]
             wrong.append(f"{deployment} went from {before} to {after}")

@@ -113,10 +113,11 @@ def _deltas(folder: Path) -> str:
 
 
 def _fuzz(folder: Path) -> str:
-    path = folder / "fuzz.json"
-    if not path.exists():
+    done: dict[str, int] = {}
+    for path in sorted(folder.glob("fuzz-*.json")):
+        done |= json.loads(path.read_text("utf-8"))
+    if not done:
         return ""
-    done: dict[str, int] = json.loads(path.read_text("utf-8"))
     full = sum(count >= INPUTS for count in done.values())
     rows: list[Row] = [("Parser", "inputs"), *sorted(done.items(), key=lambda item: (-item[1], item[0]))]
     head = f"## Fuzzing\n\nMark: {INPUTS} spoilt inputs per parser; {full} of {len(done)} have had them. Faults and hangs in these: none.\n\n"

@@ -2,7 +2,8 @@
 
 A build copies an engine that the real pipeline has built beforehand (``$EDGEWRIGHT_ENGINES/VERSION``, with the answer that it gave); whatever the
 deployment's version says, that happens: ``broken`` fails to build, ``refused`` measures more than any budget allows, ``unloadable`` does not load
-when it is probed. Imports as little as it can: thousands of these are run.
+when it is probed. A delta is applied by copying what was prepared beforehand, and a profile is one that was measured then. Imports as little as it
+can: thousands of these are run.
 """
 
 import json
@@ -46,13 +47,31 @@ def probe(request: dict[str, object]) -> dict[str, object]:
     return {"result": {"provider": "CPUExecutionProvider", "board": "x"}}
 
 
+def rebuild(request: dict[str, object]) -> dict[str, object]:
+    """What the real task makes of a delta that was fetched, prepared under the digest of its target."""
+    for item in request["items"]:  # type: ignore[attr-defined]
+        os.stat(item["delta"])
+        shutil.copyfile(os.path.join(os.environ["EDGEWRIGHT_ENGINES"], os.path.basename(item["target"])), item["target"])
+    return {"result": len(request["items"])}  # type: ignore[arg-type]
+
+
+def profile(_request: dict[str, object]) -> dict[str, object]:
+    with open(os.path.join(os.environ["EDGEWRIGHT_ENGINES"], "profile.json"), encoding="utf-8") as file:
+        return {"result": json.load(file)}
+
+
 def capabilities(_request: dict[str, object]) -> dict[str, object]:
-    backend = {"name": "onnxruntime", "usable": True, "version": "1"}
+    try:
+        with open(os.path.join(os.environ["EDGEWRIGHT_ENGINES"], "runtime"), encoding="utf-8") as file:
+            version = file.read()
+    except FileNotFoundError:
+        version = "1"
+    backend = {"name": "onnxruntime", "usable": True, "version": version}
     return {"result": {"board": "board", "processor": "processor", "backends": [backend], "sensors": [], "driver": ""}}
 
 
 def main() -> None:
-    tasks = {"verify": verify, "optimize": optimize, "probe": probe, "capabilities": capabilities}
+    tasks = {"verify": verify, "optimize": optimize, "probe": probe, "capabilities": capabilities, "rebuild": rebuild, "profile": profile}
     line = tasks[sys.argv[-1]](json.loads(sys.stdin.buffer.read()))
     os.write(int(os.environ["EDGEWRIGHT_RESULT_FD"]), json.dumps(line).encode() + b"\n")
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+import numpy as np
+import onnx
 from edgewright.controller.packing import MODEL_NAME, pack_model
+from edgewright.core.artifact import Delta, Shortcut
 from edgewright.core.budget import Budget
+from edgewright.core.delta.codec import encode_delta
+from edgewright.core.profile import ProfileOrder
 from edgewright.core.wire.messages import TERMINAL_STATES, Order
+from onnx import numpy_helper
 
 from .engines import small_model
-from .ground import Ground
+from .ground import MODEL, Ground
 
 MODEL_SIZE = 340  # 340 × 340 floats: 4 chunks, and their list
 HEALTH_FAILS = '[models.surface]\nhealth = ["/bin/false"]\nhealth_interval_s = 0.1\n'
@@ -20,9 +28,9 @@ HEALTHY = '[models.surface]\nactivate = ["/bin/true"]\nhealth = ["/bin/true"]\nh
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """`base` is the story whose end this one begins with; `ends` each deployment's last state, and `runs` what the application has afterwards.
-
-    `extra` goes into the configuration. `act` does what the fleet does, and waits for nothing but what it needs to go on.
+    """`base` is the story whose end this one begins with; `begins` what a deployment is first told as, `ends` each one's last state, and `runs`
+    what the application has afterwards. `extra` goes into the configuration; `runtime` is what engines are built with. `act` does what the fleet
+    does, and waits for nothing but what it needs to go on.
     """
 
     act: Callable[[Ground], None]
@@ -30,7 +38,8 @@ class Story:
     runs: str | None
     base: str | None = None
     extra: str = ""
-    kept: tuple[str, ...] = field(default=())
+    runtime: str = "1"
+    begins: str = "OFFERED"
 
 
 def order(ground: Ground, deployment: str, version: str = "good", **fields: object) -> Order:
@@ -87,6 +96,51 @@ def _roll_back(ground: Ground) -> None:
     assert reply.ok, reply
 
 
+def _release(ground: Ground) -> None:
+    ground.want(order(ground, "d2"))
+    reply = ground.command("release")
+    assert reply.ok, reply
+
+
+def _deploy_by_delta(ground: Ground) -> None:
+    """d1 with every weight moved a little: half of its bytes are fetched, and the rest is made of d1."""
+    base, target = order(ground, "d1").model.files[MODEL_NAME], ground.folder / "d2-by-delta.onnx"
+    if not target.exists():
+        model = onnx.load(str(ground.blobs.path(base.digest)))
+        weights = numpy_helper.to_array(model.graph.initializer[0])
+        model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights * np.float32(1.001), "w"))
+        onnx.save_model(model, str(target))
+    packed = pack_model(ground.blobs, target)
+    blob = packed.files[MODEL_NAME]
+    shutil.copyfile(ground.blobs.path(blob.digest), ground.engines / blob.digest)
+    delta = ground.blobs.add_bytes(encode_delta(ground.blobs.path(base.digest), ground.blobs.path(blob.digest)))
+    wanted = order(ground, "d2")
+    shortcuts = {blob.digest: Shortcut(deltas=(Delta(base.digest, delta),))}
+    ground.want(msgspec.structs.replace(wanted, model=packed, shortcuts=shortcuts))
+
+
+def _profile(ground: Ground) -> None:
+    """An order that was accepted is answered: by a profile, or by why there is none."""
+    ground.want(order(ground, "d1"))
+    reply = ground.command("profile", profile=ProfileOrder(model=MODEL, seconds=0.1))
+    assert reply.ok, reply
+    # A kill between the order's file and its entry in the journal has it answered as interrupted, and then measured when it is sent again.
+    ground.until(lambda: reply.id in ground.profiles and not list((ground.state / "profiles").glob("*.json")), "the profile")
+
+
+def _new_runtime(ground: Ground) -> None:
+    """The goal is as it was; what succeeded is built again."""
+    ground.want(order(ground, "d1"))
+    ground.until(lambda: running(ground.state) == "d1-2", "the engine of the new runtime")
+
+
+def _revise(ground: Ground) -> None:
+    """The same deployment, wanted again under a new signature: nothing is to be done twice."""
+    ground.want(order(ground, "d1"))
+    ground.until(lambda: "SUCCEEDED" in ground.states("d1"), "the first time")
+    ground.want_again()
+
+
 STORIES: dict[str, Story] = {
     "first": Story(_deploy("d1"), {"d1": "SUCCEEDED"}, "d1-1"),
     "update": Story(_deploy("d2"), {"d2": "SUCCEEDED"}, "d2-1", base="first", extra=HEALTHY),
@@ -99,6 +153,11 @@ STORIES: dict[str, Story] = {
     "superseded download": Story(_supersede, {"d2": "SUPERSEDED", "d3": "SUCCEEDED"}, "d3-1", base="first"),
     "superseded trial": Story(_supersede_trial, {"d2": "FAILED", "d3": "SUCCEEDED"}, "d3-1", base="first"),
     "rolled back by the owner": Story(_roll_back, {}, "d1-1", base="update"),
+    "released by the owner": Story(_release, {"d2": "SUCCEEDED"}, "d2-2", base="rolled back by the owner", begins="SUCCEEDED"),
+    "wanted twice": Story(_revise, {"d1": "SUCCEEDED"}, "d1-1"),
+    "by a delta": Story(_deploy_by_delta, {"d2": "SUCCEEDED"}, "d2-1", base="first"),
+    "a new runtime": Story(_new_runtime, {"d1": "SUCCEEDED"}, "d1-2", base="first", runtime="2", begins="SUCCEEDED"),
+    "profiled": Story(_profile, {}, "d1-1", base="first"),
     "removed": Story(lambda ground: ground.want(), {}, None, base="update"),
 }
 

@@ -20,7 +20,7 @@ from onnx import numpy_helper
 from ...core.errors import Rejected, Unfit
 from ...core.files import write_atomic
 from ...engines.model import MAX_MODEL_BYTES, read_model
-from .tensors import Coded, code, decode, pack, unpack
+from .tensors import Coded, Count, code, decode, pack, unpack
 
 MAGIC = b"EWZ\x00\x01\r\n\x1a"
 SUFFIX = ".ewz"
@@ -34,7 +34,7 @@ class Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """`graph` is the compressed ONNX without the `tensors`, which are in the order of its initializers; `size` its length."""
 
     graph: bytes
-    size: int
+    size: Count
     tensors: dict[int, Coded]
 
 

@@ -11,7 +11,7 @@ Of the ways that fit a tensor the smallest is taken:
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
@@ -24,13 +24,16 @@ _NOISY_BYTES = 256 << 10
 _SAMPLE = 8192
 _LONG_GAP = 255
 Array = npt.NDArray[Any]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+# NumPy reads a whole language into the name of a type.
+NumberType = Annotated[str, msgspec.Meta(pattern=r"^[<|][fiu][1248]$")]
 
 
 class Coded(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """A tensor as stored. `dtype` is NumPy's name, `table` the values of a shared one, `parts` the compressed streams."""
 
-    dtype: str
-    size: int
+    dtype: NumberType
+    size: Count
     way: Way
     table: bytes
     parts: tuple[bytes, ...]
@@ -179,6 +182,9 @@ def unpack(data: bytes, size: int) -> bytes:
     import zstandard
 
     try:
+        # A frame that names its size has so much memory taken for it, whatever the limit is.
+        if zstandard.frame_content_size(data) not in {-1, size}:
+            raise ValueError(f"a stream promises another size than {size}")
         made = zstandard.ZstdDecompressor().decompress(data, max_output_size=max(size, 1))
     except zstandard.ZstdError as error:
         raise ValueError(f"a stream is damaged: {error}") from error

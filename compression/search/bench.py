@@ -14,11 +14,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...core.costs import Cost
 from ...core.errors import EdgewrightError, Unfit
 from ...core.measurement import Latency
 from ...profiling.latency import measure_interleaved
 from ..network import chain_macs
-from .costs import Cost, CostTable
+from .costs import CostTable
 from .micro import micro_model
 from .plan import Variant
 
@@ -125,6 +126,4 @@ def _scaled(cost: Cost, slow: float) -> Cost:
 
 
 def _cost(latency: Latency, energy_mj: float | None) -> Cost:
-    middle = latency.p50 if latency.p50 is not None else latency.mean
-    low, high = latency.p50_ci95 or (latency.min or middle, latency.max or middle)
-    return Cost(ms=middle, spread_ms=(high - low) / 2, energy_mj=energy_mj)
+    return Cost(ms=latency.middle, spread_ms=latency.middle_spread, energy_mj=energy_mj)

@@ -1,7 +1,6 @@
 """What every variant costs on this device: measured once, kept on disk under the device's fingerprint, extended and never repeated.
 
-The file of one device may be given to any other of the same fingerprint (`CostTable.merged`): the fingerprint holds the processor, the runtime's
-version, the power mode and the threads, that is, all that would make the numbers wrong.
+The file is a `CostSheet`: that of one device may be given to any other of the same fingerprint (`merge`).
 """
 
 from __future__ import annotations
@@ -9,35 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-import msgspec
-
+from ...core.costs import MAX_SHEET_BYTES, Cost, CostSheet, sheet_from_bytes
 from ...core.errors import Rejected
 from ...core.files import write_atomic
-from .plan import Variant
-
-VERSION = 1
-# A median whose interval is wider was taken at an uneasy time: the next run takes it again.
-MAX_SPREAD = 0.1
-MAX_TABLE_BYTES = 16 << 20
 
 
-class Cost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The median of one inference, half the width of its 95 % interval, and the energy where a sensor could tell it."""
-
-    ms: float
-    spread_ms: float
-    energy_mj: float | None = None
+class Keyed(Protocol):
+    """What can be timed: `key` is the digest of all that its time depends on, but for the device."""
 
     @property
-    def is_sure(self) -> bool:
-        return self.spread_ms <= MAX_SPREAD * self.ms
+    def key(self) -> str: ...
+
+    def __hash__(self) -> int: ...
 
 
-class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    version: int
-    device: str
-    costs: dict[str, Cost]
+Timeable = TypeVar("Timeable", bound=Keyed)
 
 
 @dataclass(slots=True)
@@ -55,53 +42,62 @@ class CostTable:
         if path is None or not path.is_file():
             return cls(device, path)
         try:
-            return cls(device, path, dict(_read(path, device).costs))
+            sheet = read_sheet(path)
         except Rejected:
             return cls(device, path)
+        return cls(device, path, dict(sheet.costs) if sheet.device == device else {})
 
-    def get(self, variant: Variant) -> Cost | None:
+    def get(self, variant: Keyed) -> Cost | None:
         return self._costs.get(variant.key)
 
-    def add(self, found: Mapping[Variant, Cost]) -> None:
+    def add(self, found: Mapping[Timeable, Cost]) -> None:
         """Take in new costs and keep them on disk: what was measured survives whatever comes next."""
         self._costs.update({variant.key: cost for variant, cost in found.items()})
         self._fresh.update(variant.key for variant in found)
-        if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomic(self.path, msgspec.json.encode(_File(version=VERSION, device=self.device, costs=self._costs)))
+        self._save()
 
-    def merge_file(self, path: Path) -> int:
+    def merge(self, sheet: CostSheet) -> int:
         """Take what an identical device has measured; what is known here stays. Returns how many costs were new.
 
         Raises:
-            Rejected: ``costs-unreadable``, or ``costs-of-another-device``.
+            Rejected: ``costs-of-another-device``.
         """
-        new = {key: cost for key, cost in _read(path, self.device).costs.items() if key not in self._costs}
-        self._costs.update(new)
-        self.add({})
-        return len(new)
+        before = len(self)
+        self._costs = dict(self.sheet.joined(sheet).costs)
+        self._save()
+        return len(self) - before
 
-    def missing(self, variants: Iterator[Variant]) -> tuple[Variant, ...]:
+    @property
+    def sheet(self) -> CostSheet:
+        """The table as it is now, to be given to identical devices."""
+        return CostSheet(self.device, dict(self._costs))
+
+    def missing(self, variants: Iterator[Timeable]) -> tuple[Timeable, ...]:
         """Those that were never measured, or only at an uneasy time before this run; each once, in order."""
         return tuple(dict.fromkeys(variant for variant in variants if not self._is_known(variant.key)))
 
     def _is_known(self, key: str) -> bool:
         return key in self._costs and (key in self._fresh or self._costs[key].is_sure)
 
+    def _save(self) -> None:
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(self.path, self.sheet.encode())
+
     def __len__(self) -> int:
         return len(self._costs)
 
 
-def _read(path: Path, device: str) -> _File:
-    hint = "Delete it; it is measured again"
-    if path.stat().st_size > MAX_TABLE_BYTES:
-        raise Rejected("costs-unreadable", f"{path.name} is larger than {MAX_TABLE_BYTES} bytes", hint)
+def read_sheet(path: Path) -> CostSheet:
+    """The sheet in the file at `path`.
+
+    Raises:
+        Rejected: ``costs-unreadable``.
+    """
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=_File)
-    except msgspec.DecodeError as error:
-        raise Rejected("costs-unreadable", f"{path.name} is no table of costs: {error}", hint) from error
-    if found.version != VERSION:
-        raise Rejected("costs-unreadable", f"{path.name} has version {found.version}, this program writes {VERSION}", hint)
-    if found.device != device:
-        raise Rejected("costs-of-another-device", f"{path.name} was measured on another device, runtime or power mode", "Measure here")
-    return found
+        with path.open("rb") as file:
+            return sheet_from_bytes(file.read(MAX_SHEET_BYTES + 1), path.name)
+    except OSError as error:
+        raise Rejected(
+            "costs-unreadable", f"{path.name} cannot be read: {error.strerror}", "Give a file that edgewright costs export wrote"
+        ) from error

@@ -44,9 +44,9 @@ class Plan:
     floats: frozenset[str] = frozenset()
 
     @property
-    def is_structural(self) -> bool:
-        """Whether layers become others; a plan of float layers alone only quantises less."""
-        return bool(self.forms or self.levels)
+    def is_empty(self) -> bool:
+        """Whether everything stays as it is."""
+        return not (self.forms or self.levels or self.floats)
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""How fast a whole plan will be, and what it will do to the outputs: sums over the tables, corrected by every network that was built.
+"""What the tables say of a whole plan: sums, corrected by every network that was timed or built.
 
     time of a plan    =  measured time of the network as it is  +  gain · (price of the plan − price of the network as it is)
     damage of a plan  =  scale · Σ damages
@@ -20,13 +20,19 @@ _FLOOR = 0.05
 
 
 @dataclass(frozen=True, slots=True)
+class Timed:
+    """A plan that was timed whole: what the tables said that it changes, and what it changed."""
+
+    delta_ms: float
+    measured_delta_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Tried:
-    """A plan that was built whole: predicted from the tables alone (`delta_ms`, `damage`), and measured."""
+    """A plan whose weights were fitted: the damage that the tables said, and what it was."""
 
     plan: Plan
-    delta_ms: float
     damage: float
-    measured_delta_ms: float
     measured_damage: float
 
 
@@ -54,12 +60,12 @@ def damage_of(space: Space, plan: Plan) -> float:
     """The damages of all choices of `plan`, added up."""
     levels = sum(width.damages[plan.levels.get(width.makers, 0)] for width in space.widths)
     forms = sum(form.damage for site in space.sites for form in site.forms if plan.forms.get(site.layer.name) == form.choice)
-    return levels + forms - sum(site.float_gain for site in space.sites if site.layer.name in plan.floats)
+    return levels + forms - sum(site.float_gain or 0.0 for site in space.sites if site.layer.name in plan.floats)
 
 
-def corrected(whole_ms: float, tried: Sequence[Tried], first_gain: float = 1.0) -> Prediction:
-    """The prediction after these plans were built; `first_gain` is what is thought before."""
-    gain = _slope([(entry.delta_ms, entry.measured_delta_ms) for entry in tried], first_gain)
+def corrected(whole_ms: float, timed: Sequence[Timed], tried: Sequence[Tried], first_gain: float = 1.0) -> Prediction:
+    """The prediction after these plans were timed and tried; `first_gain` is what is thought before."""
+    gain = _slope([(entry.delta_ms, entry.measured_delta_ms) for entry in timed], first_gain)
     scale = _slope([(entry.damage, entry.measured_damage) for entry in tried], 1.0)
     return Prediction(whole_ms, min(max(gain, 0.3), 3.0), min(max(scale, 0.05), 20.0))
 

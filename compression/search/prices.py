@@ -15,8 +15,9 @@ from functools import cached_property
 from math import prod
 from typing import Literal
 
+from ...core.costs import Cost
 from ..network import chain_macs
-from .costs import Cost, CostTable
+from .costs import CostTable
 from .plan import Plan, Setting, Variant
 from .space import Site, Space, State
 
@@ -41,14 +42,15 @@ class Price:
 
 @dataclass(frozen=True)
 class Prices:
-    """Prices of `space` from `table`; `setting` is what the whole network runs in."""
+    """Prices of `space` from `table`; `setting` is what the whole network runs in, but for the layers `floats`."""
 
     space: Space
     table: CostTable
     setting: Setting
+    floats: frozenset[str] = frozenset()
 
     def variant(self, site: Site, state: State) -> Variant:
-        setting: Setting = "island" if state.is_float and self.setting == "codes" else self.setting
+        setting: Setting = "island" if self.setting == "codes" and (state.is_float or site.layer.name in self.floats) else self.setting
         return Variant(self.space.chain(site, state), site.layer.size, setting)
 
     def wanted(self) -> Iterator[Variant]:

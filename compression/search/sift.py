@@ -1,4 +1,7 @@
-"""Takes out of a plan what is not sure to gain: a choice whose gain lies within the spread of its measurements is not claimed."""
+"""Takes out of a plan what is not sure to gain: a choice whose gain lies within the spread of its measurements is not claimed.
+
+A layer that is slower in float is in a plan for fidelity, and stays.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +20,27 @@ def sifted(prices: Prices, plan: Plan, whole_ms: float) -> Plan:
         total = prices.total_ms(plan)
         weak = [
             (gain, index, other)
-            for index, other in enumerate(_one_less(plan))
+            for index, other in enumerate(one_less(plan))
             if (gain := prices.total_ms(other) - total) < max(LEAST_SHARE * whole_ms, _spread(prices, plan, other))
+            and not _is_for_fidelity(plan, other, gain)
         ]
         if not weak:
             return plan
         plan = min(weak, key=lambda entry: entry[:2])[2]
 
 
-def _one_less(plan: Plan) -> Iterator[Plan]:
+def one_less(plan: Plan) -> Iterator[Plan]:
+    """`plan` without one of its choices, for each of them."""
     for layer in plan.forms:
         yield Plan({name: choice for name, choice in plan.forms.items() if name != layer}, plan.levels, plan.floats)
     for makers in plan.levels:
         yield Plan(plan.forms, {names: level for names, level in plan.levels.items() if names != makers}, plan.floats)
-    # Layers in float are there for fidelity, not for time.
+    for layer in sorted(plan.floats):
+        yield Plan(plan.forms, plan.levels, plan.floats - {layer})
+
+
+def _is_for_fidelity(plan: Plan, other: Plan, gain: float) -> bool:
+    return gain < 0 and plan.floats != other.floats
 
 
 def _spread(prices: Prices, one: Plan, other: Plan) -> float:

@@ -86,7 +86,7 @@ class _Program:
                 price = prices.price(site, state)
                 column = self._column(price.of(goal))
                 weight[column] = float(price.weight_bytes)
-                damage[column] = (state.form.damage if state.form is not None else 0.0) - (site.float_gain if state.is_float else 0.0)
+                damage[column] = (state.form.damage if state.form is not None else 0.0) - ((site.float_gain or 0.0) if state.is_float else 0.0)
                 found.append((column, state))
             self.states.append(found)
             self._tie(site.widths, found)

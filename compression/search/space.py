@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ..repair.rebuild import Choice
 MAX_LEVELS = 5
 # A layer that reads many groups (a long concatenation) has too many combinations of widths to be timed.
 MAX_GROUPS_OF_A_SITE = 4
+MAX_FLOAT_STATES = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +42,14 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A layer with its choices. `widths` are indices into `Space.widths`; `float_gain` is the damage that float instead of INT8 takes away."""
+    """A layer with its choices. `widths` are indices into `Space.widths`; `float_gain` is the damage that float instead of INT8 takes away, None = it
+    stays as it is.
+    """
 
     layer: Layer
     widths: tuple[int, ...]
     forms: tuple[Form, ...]
-    float_gain: float = 0.0
+    float_gain: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +74,14 @@ class Space:
     def plans(self) -> float:
         """How many plans there are."""
         count = float(np.prod([len(width.levels) for width in self.widths]))
-        return count * float(np.prod([1.0 + len(site.forms) + (site.float_gain > 0) for site in self.sites]))
+        return count * float(np.prod([1.0 + len(site.forms) + (site.float_gain is not None) for site in self.sites]))
 
     def states(self, site: Site) -> Iterator[State]:
-        """Every state of `site`, as it is first."""
+        """Every state of `site`, as it is first. Float is for whole channels alone where there are very many states."""
+        combinations = prod(len(self.widths[index].levels) for index in site.widths)
         for levels in product(*(range(len(self.widths[index].levels)) for index in site.widths)):
             yield State(levels, None, is_float=False)
-            if site.float_gain > 0:
+            if site.float_gain is not None and (combinations <= MAX_FLOAT_STATES or not any(levels)):
                 yield State(levels, None, is_float=True)
         whole = (0,) * len(site.widths)
         for form in site.forms:

@@ -49,6 +49,15 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """One message that waits to be acknowledged, of the how-manieth connection."""
+
+    connection: int
+    message_id: int
+    qos: int
+
+
+@dataclass(frozen=True, slots=True)
 class Will:
     """What the broker publishes, retained, when this client vanishes."""
 
@@ -58,7 +67,7 @@ class Will:
 
 @dataclass(frozen=True, slots=True)
 class LinkOptions:
-    """Where to connect and as whom."""
+    """Where to connect and as whom. `keeps_session`: what comes by QoS 1 while we are away waits at the broker, where it does that."""
 
     host: str
     port: int
@@ -70,6 +79,7 @@ class LinkOptions:
     reconnect_min_s: float = 1.0
     reconnect_max_s: float = 30.0
     proxy: Proxy | None = None
+    keeps_session: bool = False
 
 
 class LinkHandler(Protocol):
@@ -112,13 +122,21 @@ class Backoff:
 class Link:
     """One client. `start` returns at once; the first connection is retried like every other. `next_will` is asked once per connection.
 
+    With `on_receipt` messages go there, on paho's thread, instead of to the handler, and the broker counts them as received when `acknowledge` says
+    so: until then it sends them again on the next connection.
+
     Raises:
         Rejected: ``tls-files-unusable``.
         Unfit: ``proxy-unavailable``.
     """
 
     def __init__(
-        self, options: LinkOptions, handler: LinkHandler, subscriptions: Sequence[tuple[str, int]], next_will: Callable[[], Will] | None = None
+        self,
+        options: LinkOptions,
+        handler: LinkHandler,
+        subscriptions: Sequence[tuple[str, int]],
+        next_will: Callable[[], Will] | None = None,
+        on_receipt: Callable[[str, bytes, Receipt], None] | None = None,
     ) -> None:
         self._options = options
         self._handler = handler
@@ -127,10 +145,18 @@ class Link:
         self._is_up = False
         self._connected_s: float | None = None
         self._subscribing: int | None = None
+        self._one_more: int | None = None
         self._past = Traffic()
         self._early_ends: deque[float] = deque(maxlen=CONTESTED_COUNT)
+        self._on_receipt = on_receipt
+        self._connection = 0
         self._client = client = mqtt.Client(
-            CallbackAPIVersion.VERSION2, client_id=options.client_id, protocol=mqtt.MQTTv311, clean_session=True, reconnect_on_failure=True
+            CallbackAPIVersion.VERSION2,
+            client_id=options.client_id,
+            protocol=mqtt.MQTTv311,
+            clean_session=not options.keeps_session,
+            reconnect_on_failure=True,
+            manual_ack=on_receipt is not None,
         )
         if options.username is not None:
             client.username_pw_set(options.username, options.password)
@@ -190,6 +216,20 @@ class Link:
         if self._is_up and self._subscriptions:
             self._client.subscribe(self._subscriptions)
 
+    def subscribe(self, topic: str, qos: int) -> None:
+        """Hear one topic more until `unsubscribe`, or until the connection ends."""
+        if self._is_up:
+            self._one_more = self._client.subscribe(topic, qos)[1]
+
+    def unsubscribe(self, topic: str) -> None:
+        if self._is_up:
+            self._client.unsubscribe(topic)
+
+    def acknowledge(self, receipt: Receipt) -> None:
+        """The message is in safe hands. One of an earlier connection comes again by itself. Any thread."""
+        if receipt.qos and receipt.connection == self._connection:
+            self._client.ack(receipt.message_id, receipt.qos)
+
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool = False) -> int | None:
         """Hand one message over; returns its id, or None when the link is down: nothing is queued behind the caller's back.
 
@@ -224,12 +264,15 @@ class Link:
             )
             return
         self._connected_s = time.monotonic()
+        self._connection += 1
         if self._subscriptions:
             self._subscribing = client.subscribe(self._subscriptions)[1]
         else:
             self._up()
 
     def _on_subscribe(self, _client: mqtt.Client, _userdata: Any, message_id: int, codes: Sequence[Any], _properties: Any) -> None:
+        if message_id == self._one_more:  # refused or not: who asks for one topic more can do without
+            return
         refused = [name for (name, _), code in zip(self._subscriptions, codes, strict=False) if code.is_failure]
         if refused:
             message = f"the broker refuses the subscription to {', '.join(refused)}"
@@ -277,7 +320,10 @@ class Link:
         self._client.reconnect_delay_set(delay_s, delay_s)
 
     def _on_message(self, _client: mqtt.Client, _userdata: Any, message: mqtt.MQTTMessage) -> None:
-        self._handler.link_message(message.topic, bytes(message.payload))
+        if self._on_receipt is None:
+            self._handler.link_message(message.topic, bytes(message.payload))
+        else:
+            self._on_receipt(message.topic, bytes(message.payload), Receipt(self._connection, message.mid, message.qos))
 
     def _on_publish(self, _client: mqtt.Client, _userdata: Any, message_id: int, *_: Any) -> None:
         self._handler.link_published(message_id)

@@ -27,6 +27,8 @@ WIRE_VERSION = 1
 PROFILE_PART_BYTES = 60 * 1024
 MAX_PROFILE_PARTS = -(-MAX_PROFILE_BYTES // PROFILE_PART_BYTES)
 
+MAX_RIVALS = 64
+
 State = Literal[
     "OFFERED", "ACCEPTED", "DOWNLOADING", "PAUSED", "VERIFIED", "OPTIMIZING", "MEASURED", "GATED", "STAGED", "ACTIVATING", "PROBATION",
     "SUCCEEDED", "REJECTED", "FAILED", "CANCELED", "TIMED_OUT", "SUPERSEDED", "ROLLING_BACK",
@@ -189,12 +191,27 @@ class Capabilities(Message, frozen=True, kw_only=True):
     hardware_class: str = ""
 
 
-class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the pipeline measured for one attempt: the chosen candidate beside the FP32 baseline, and the gate's verdict."""
+class Rival(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """One engine that was measured and could have been chosen, in short. None = not measured."""
+
+    name: Identity
+    backend: Identity
+    size_bytes: Count
+    latency_p50_ms: float | None = None
+    latency_p99_ms: float | None = None
+    energy_mj: float | None = None
+    top1: float | None = None
+    agreement: float | None = None
+    sqnr_db: float | None = None
+
+
+class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """What the pipeline measured for one attempt: the chosen candidate beside the FP32 baseline, all of them in short, and the gate's verdict."""
 
     chosen: Candidate | None
     baseline: Candidate | None
     verdict: Verdict | None
+    rivals: Annotated[tuple[Rival, ...], msgspec.Meta(max_length=MAX_RIVALS)] = ()
 
 
 class Event(Message, frozen=True, kw_only=True):

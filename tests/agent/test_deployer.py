@@ -13,6 +13,7 @@ from edgewright.agent.deployer import RETRY_S
 from edgewright.agent.journal import JournalFile, ModelRecord
 from edgewright.agent.steps import BuildOutcome
 from edgewright.core.activation import Activation
+from edgewright.core.artifact import Delta, Shortcut
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Faulty, Reason, Rejected, Unfit
 from edgewright.core.wire.frames import CHUNK_BYTES
@@ -846,3 +847,17 @@ def test_an_urgent_deployment_does_not_wait_for_the_link(device: Any) -> None:
     device.settle()
 
     assert device.state_of() == "SUCCEEDED"
+
+
+def test_a_shorter_way_that_was_gone_leaves_nothing_on_the_disk(device: Any) -> None:
+    first, second = device.order("d1"), device.order("d2", seed=2)
+    (old, new) = (order.model.files["model.onnx"].digest for order in (first, second))
+    delta = Delta(old, device.source.add(b"a delta that leads nowhere"))
+    device.want(first)
+    device.settle()
+    device.want(msgspec.structs.replace(second, shortcuts={new: Shortcut(deltas=(delta,))}))
+    device.settle()
+
+    assert device.state_of() == "SUCCEEDED"
+    assert sum(count for (digest, _), count in device.source.asked.items() if digest == delta.blob.digest) == 1
+    assert not (device.state / "blobs" / delta.blob.digest).exists()

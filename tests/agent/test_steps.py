@@ -22,7 +22,7 @@ from edgewright.core.budget import Budget, Check
 from edgewright.core.errors import EdgewrightError, Reason, Unfit
 from edgewright.core.measurement import Candidate
 from edgewright.core.wire.frames import CHUNK_BYTES
-from edgewright.core.wire.messages import Order
+from edgewright.core.wire.messages import Order, Rival
 from edgewright.engines.opening import check_folder
 from edgewright.engines.provenance import trusted_keys
 from edgewright.pipeline import attempts
@@ -142,6 +142,7 @@ def test_a_refusal_is_an_outcome_and_tells_no_path_of_this_device(device: Any, c
     assert (outcome.measurement.verdict.accepted, outcome.measurement.verdict.reasons) == (False, (reason,))
     assert outcome.measurement.chosen is not None
     assert outcome.measurement.chosen.path == "e.onnx"
+    assert [Rival(name="int8", backend="b", size_bytes=5)] == list(outcome.measurement.rivals)
 
 
 def test_a_build_that_fails_leaves_nothing_and_a_second_one_starts_from_nothing(device: Any, child: FakeChild, tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 import json
-import math
 
 import pytest
 
@@ -13,34 +12,13 @@ def run_of(top1, agreement=0.5):
     return {"top1": top1, "agreement": agreement}
 
 
-def test_differences_to_labels_alone_are_taken_seed_by_seed(distillation):
-    known = {f"labels|{seed}": run_of(0.2 + 0.1 * seed) for seed in range(3)} | {f"hinton|{seed}": run_of(0.25 + 0.1 * seed) for seed in range(3)}
+def test_who_is_faster_and_better_than_the_found_student_is_named(distillation):
+    known = {"search": {"spec": "found"}, "times": {"slow": 3.0, "quick": 1.0, "found": 2.0}}
+    known |= {f"{spec}|{seed}": run_of(top1) for spec, top1 in (("slow", 0.9), ("quick", 0.7), ("found", 0.8)) for seed in range(2)}
 
-    rows = distillation.table_of(known)
-
-    # Seeds differ by ten points, and yet hinton is five points better in each: the interval of the difference has no width.
-    assert rows[3].split(" | ")[-1] == "5.0 ± 0.0 (s 0.0) |"
-    assert rows[2].split(" | ")[2].startswith("30.0 ± 24.8")
-
-
-def test_an_interval_is_student_s_for_three_seeds(distillation):
-    assert distillation.interval([1.0, 2.0, 3.0]) == f"2.0 ± {4.303 / math.sqrt(3):.1f} (s 1.0)"
-
-
-def test_pieces_that_are_done_are_not_done_again(distillation, tmp_path):
-    path = tmp_path / "state.json"
-    distillation.Pieces([path], None).do("one", lambda: run_of(0.5))
-    again = distillation.Pieces([path], None)
-    again.do("one", lambda: pytest.fail("it was done again"))
-
-    assert again.known == {"one": run_of(0.5)} == json.loads(path.read_text())
-
-
-def test_when_the_time_is_over_no_piece_begins(distillation):
-    pieces = distillation.Pieces([], 0)
-    pieces.do("one", lambda: pytest.fail("it began"))
-
-    assert pieces.left == 1
+    assert distillation.front_of(known)[-1] == "the search chose found; faster and better than that: none"
+    known["quick|0"] = run_of(0.95)
+    assert distillation.front_of(known)[-1] == "the search chose found; faster and better than that: quick"
 
 
 def test_a_quick_run_of_the_losses_does_every_piece(start_benchmark, tmp_path):

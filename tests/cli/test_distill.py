@@ -73,7 +73,7 @@ def test_the_search_finds_a_student_within_the_limits(edgewright, wide_classifie
     from edgewright.distillation import auto
 
     monkeypatch.setattr(auto, "MOST", 3)
-    monkeypatch.setattr(auto, "ROUNDS", (1, 1))
+    monkeypatch.setattr(auto, "ROUNDS", 2)
     out = tmp_path / "student"
 
     ran = edgewright("distill", wide_classifier, "--data", taught, "--out", out, "--epochs", "1", "--max-size-kb", "40", *BARE)
@@ -167,22 +167,8 @@ def test_a_person_is_told_what_came_out(edgewright, wide_classifier, taught, tmp
     assert "in closed form" in ran.out.splitlines()[-1]
 
 
-@pytest.fixture
-def detector(models, tmp_path):
-    """Scores, and boxes as a picture; no card."""
-    nodes = [
-        models.node("Conv", ["input", "w"], ["features"], pads=[1, 1, 1, 1]),
-        models.node("GlobalAveragePool", ["features"], ["pooled"]),
-        models.node("Flatten", ["pooled"], ["scores"]),
-        models.node("Relu", ["features"], ["boxes"]),
-    ]
-    weights = {"w": np.random.default_rng(0).standard_normal((6, 3, 3, 3)).astype(np.float32)}
-    proto = models.model(nodes, {"input": ["N", 3, 8, 8]}, {"scores": ["N", 6], "boxes": ["N", 6, 8, 8]}, weights)
-    return models.save(proto, tmp_path / "detector.onnx")
-
-
-def test_a_teacher_with_several_outputs_teaches_the_one_that_is_named(edgewright, detector, taught, tmp_path):
-    arguments = ("distill", detector, "--data", taught, "--student", "plain:12", "--forward-only", *BARE)
+def test_a_teacher_with_several_outputs_teaches_the_one_that_is_named(edgewright, two_headed, taught, tmp_path):
+    arguments = ("distill", two_headed, "--data", taught, "--student", "plain:12", "--forward-only", *BARE)
 
     unnamed = edgewright(*arguments, "--out", tmp_path / "a")
     named = edgewright(*arguments, "--out", tmp_path / "b", "--output", "boxes")

@@ -31,10 +31,11 @@ class Served:
         store = BlobStore(folder)
         self.blob: Blob = store.add_bytes(self.data)
         self.marker = store.add_bytes(b"marker")
-        self.server = ChunkServer(store, self.send)
+        self.server = ChunkServer(store, self.send, lambda digest: digest not in self.others)
         self.sent: list[tuple[str, Frame]] = []
         self.unknown: list[str] = []
         self.takes = True
+        self.others: set[str] = set()
         self._changed = threading.Condition()
 
     def send(self, name: str, payload: bytes) -> bool:
@@ -70,6 +71,13 @@ def served(tmp_path: Path) -> Iterator[Served]:
     yield served
     served.server.stop()
     assert not served.server._thread.is_alive()
+
+
+def test_a_request_for_what_another_process_serves_is_left_to_it(served: Served) -> None:
+    served.others.add(served.blob.digest)
+    served.ask((0, 5))
+
+    assert served.answers() == []
 
 
 def test_chunks_are_sent_in_the_order_of_the_request(served: Served) -> None:
@@ -189,7 +197,7 @@ def test_an_unexpected_failure_ends_one_request_only(served: Served, monkeypatch
 
 
 def test_a_server_that_never_started_can_be_stopped(tmp_path: Path) -> None:
-    ChunkServer(BlobStore(tmp_path), lambda _name, _frame: True).stop()
+    ChunkServer(BlobStore(tmp_path), lambda _name, _frame: True, lambda _digest: True).stop()
 
 
 def test_the_blob_of_these_tests_has_the_chunks_that_they_speak_of(served: Served) -> None:

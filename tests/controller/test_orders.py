@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 from edgewright.agent.journal import NUMBERS_PER_START
+from edgewright.controller.audit import AuditLog
 from edgewright.controller.database import Database
 from edgewright.controller.orders import BATCH, COMMAND_LIFE_S, DESIRED_LIFE_S, Orders, new_deployment_id
 from edgewright.controller.recorder import Recorder
 from edgewright.controller.reports import Reports
 from edgewright.core.artifact import Artifact, Blob
 from edgewright.core.errors import Rejected
+from edgewright.core.profile import ProfileOrder
 from edgewright.core.trust import signed_bytes
 from edgewright.core.wire.messages import Command, Desired, Envelope, Order, Reply, Status, decode
 from edgewright.core.wire.topics import check_name
@@ -303,3 +305,20 @@ def test_a_deployments_name_is_one_that_devices_take(model: str) -> None:
 
     assert check_name(first, what="deployment") == first
     assert first != second
+
+
+def test_what_a_person_orders_stands_in_the_audit_log_and_what_is_refused_does_not(orders, database, order):
+    orders.deploy("m", order(), ["board-1"], NOW_S, "user:ann")
+    orders.command("board-1", "cancel", deployment="d-1", model=None, now_s=NOW_S, actor="user:ann")
+    orders.ask_profile("board-1", ProfileOrder(model="m"), NOW_S, "user:ann")
+    orders.remove("m", ["board-1"], NOW_S, "user:ann")
+    orders.wipe("board-1", NOW_S, "user:ann")
+    orders.retire("board-2", NOW_S, "user:ann")
+    with pytest.raises(Rejected):
+        orders.wipe("board-2", NOW_S, "user:ann")
+
+    entries = [(entry.actor, entry.action, entry.subject) for entry in reversed(AuditLog(database).entries())]
+    assert [("user:ann", action, subject) for action, subject in (
+        ("deployment.start", "d-1"), ("device.cancel", "board-1"), ("device.profile", "board-1"), ("model.remove", "m"),
+        ("device.wipe", "board-1"), ("device.retire", "board-2"),
+    )] == entries  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from edgewright.controller import database as database_module
+from edgewright.controller import hearing
 from edgewright.controller import service as module
 from edgewright.controller.backlog import Arrival
 from edgewright.core.trust import VerifyRequest, verify_envelope
@@ -214,22 +215,23 @@ def test_after_a_cut_the_goals_are_published_again_and_presence_is_what_the_brok
 def test_messages_that_found_no_room_are_had_again_when_the_broker_retains_them(
     make_controller: Callable[..., Any], broker: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "MAX_WAITING", 1)
+    monkeypatch.setattr(hearing, "MAX_WAITING", 1)
     for device in (MINE, OTHERS):  # one may be taken, one waits, the others are dropped
         for name, payload in ((on("capabilities", device), b"{}"), (on("status", device), status(device=device))):
             broker.client(device).publish(name, payload, retain=True)
     controller = make_controller()
-    parsed = controller.service._parsed
+    ear = controller.service._hearing
+    parsed = ear._parsed
     first = threading.Event()
 
     def parse_slowly(name: str, payload: bytes) -> Message | None:
         if not first.is_set():  # until another one was dropped; then there is room
-            assert controller.service._overflowed.wait(20)
-            controller.service._messages._max_count = 100
+            assert ear._overflowed.wait(20)
+            ear._messages._max_count = 100
             first.set()
         return parsed(name, payload)
 
-    monkeypatch.setattr(controller.service, "_parsed", parse_slowly)
+    monkeypatch.setattr(ear, "_parsed", parse_slowly)
     controller.start()
     controller.until(lambda: board(controller).online and board(controller, OTHERS).online)
 
@@ -240,7 +242,7 @@ def test_a_database_that_is_locked_for_a_while_loses_nothing_that_is_retained(
     make_controller: Callable[..., Any], broker: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(database_module, "BUSY_MS", 10)
-    monkeypatch.setattr(module, "RETRY_S", 0.1)
+    monkeypatch.setattr(hearing, "RETRY_S", 0.1)
     controller = make_controller()
     controller.start()
     client = broker.client(MINE)
@@ -260,7 +262,7 @@ def test_a_flood_of_messages_does_not_keep_goals_from_being_published(
 ) -> None:
     controller = make_controller()
     flood = Arrival(on("telemetry"), encode(Telemetry(**WHO, time_s=1.0, uptime_s=1.0)), 0.0)
-    monkeypatch.setattr(controller.service._messages, "get", lambda _wait_s: flood)
+    monkeypatch.setattr(controller.service._hearing._messages, "take", lambda most, _wait_s: [flood] * most)
     client = broker.client(MINE)
     client.subscribe(on("desired"))
     controller.start()

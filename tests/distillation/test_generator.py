@@ -53,6 +53,22 @@ def test_students_of_every_block_are_offered_within_the_limits(picture):
     assert all(str(spec_from_text(str(entry.spec))) == str(entry.spec) for entry in found)
 
 
+def test_every_resolution_is_offered_down_to_sixteen_pixels(interface):
+    def shrinks(side):
+        return {entry.spec.shrink for entry in entrants(replace(interface, shape=(3, side, side)), Limits(), LaunchCosts(), most=40)}
+
+    assert (shrinks(31), shrinks(32), shrinks(48)) == ({1}, {1, 2}, {1, 2, 3})
+
+
+def test_no_more_students_are_timed_than_are_asked_for(picture):
+    costs = LaunchCosts()
+
+    entrants(picture, Limits(), costs, most=16)
+
+    # Eight blocks at two resolutions: one of each.
+    assert costs.asked == 16
+
+
 def test_where_launches_cost_single_branches_are_what_fits(picture):
     found = entrants(picture, Limits(max_ms=6.0), LaunchCosts(), most=12)
 
@@ -62,7 +78,11 @@ def test_where_launches_cost_single_branches_are_what_fits(picture):
 
 
 def test_the_largest_that_fits_is_offered_first(picture):
-    found = [entry for entry in entrants(picture, Limits(max_macs=3_000_000), LaunchCosts(), most=40) if entry.spec.stages[-1].block == "separable"]
+    found = [
+        entry
+        for entry in entrants(picture, Limits(max_macs=3_000_000), LaunchCosts(), most=60)
+        if (entry.spec.stages[-1].block, entry.spec.shrink) == ("separable", 2)
+    ]
 
     assert [entry.wiring.macs for entry in found] == sorted((entry.wiring.macs for entry in found), reverse=True)
 

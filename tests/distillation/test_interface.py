@@ -1,26 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from edgewright.calibration.normalize import normalized_model
 from edgewright.compression.network import Network
 from edgewright.core.card import ModelCard, TaskCard, card_beside
 from edgewright.core.errors import Rejected
 from edgewright.distillation.interface import Interface, interface_of
-
-
-@pytest.fixture
-def detector(models, tmp_path):
-    """Scores and boxes of a picture."""
-    nodes = [
-        models.node("Conv", ["input", "w"], ["features"], pads=[1, 1, 1, 1]),
-        models.node("GlobalAveragePool", ["features"], ["pooled"]),
-        models.node("Flatten", ["pooled"], ["scores"]),
-        models.node("Relu", ["features"], ["boxes"]),
-    ]
-    weights = {"w": np.random.default_rng(0).standard_normal((6, 3, 3, 3)).astype(np.float32)}
-    proto = models.model(nodes, {"input": ["N", 3, 8, 8]}, {"scores": ["N", 6], "boxes": ["N", 6, 8, 8]}, weights)
-    return models.save(proto, tmp_path / "detector.onnx")
 
 
 def interface(path, card=None, output=None):
@@ -40,17 +25,17 @@ def test_a_softmax_and_a_fixed_batch_are_kept(models, tmp_path):
     assert (found.batch, found.softmax_axis, found.classes) == (2, 1, 4)
 
 
-def test_a_teacher_with_several_outputs_and_no_card_is_refused(detector):
+def test_a_teacher_with_several_outputs_and_no_card_is_refused(two_headed):
     with pytest.raises(Rejected) as caught:
-        interface(detector)
+        interface(two_headed)
 
     assert caught.value.code == "teacher-outputs"
     assert "--output" in caught.value.next_step
 
 
-def test_one_of_several_outputs_can_be_named_by_an_option_or_by_the_card(detector):
-    by_option = interface(detector, output="boxes")
-    by_card = interface(detector, ModelCard(task=TaskCard(output="boxes")))
+def test_one_of_several_outputs_can_be_named_by_an_option_or_by_the_card(two_headed):
+    by_option = interface(two_headed, output="boxes")
+    by_card = interface(two_headed, ModelCard(task=TaskCard(output="boxes")))
 
     assert by_option == by_card
     assert (by_option.output_name, by_option.output_shape, by_option.can_soften) == ("boxes", (6, 8, 8), False)

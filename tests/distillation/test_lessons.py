@@ -41,6 +41,25 @@ def test_a_teacher_of_fixed_batch_runs_as_often_as_it_must(interface, inputs):
     np.testing.assert_array_equal(lesson.output, inputs.reshape(40, -1)[:, :4] * 2)
 
 
+def test_activations_are_kept_at_the_student_s_size_where_it_divides_theirs(interface, inputs):
+    def tap(size):
+        return Teacher(CountingRunner(), interface, "logits", ["tap"], [size]).lesson(inputs).taps[0]
+
+    # Windows of 2 × 4, written out.
+    halves = (inputs[:, :, 0::2] + inputs[:, :, 1::2]) / 2
+    np.testing.assert_allclose(tap((4, 2)), sum(halves[..., start::4] for start in range(4)) / 4, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(tap((3, 3)), inputs)
+    np.testing.assert_array_equal(tap((16, 16)), inputs)
+
+
+def test_a_student_of_outputs_alone_does_not_ask_what_happens_inside(school_of, wide_classifier):
+    with (
+        school_of(wide_classifier, losses="hinton,outputs") as school,
+        school.lessons(student_wiring(spec_from_text("plain:8"), school.interface)) as lessons,
+    ):
+        assert lessons.lesson(np.arange(3)).taps == ()
+
+
 def test_lessons_that_fit_into_memory_are_given_once(interface, inputs):
     runner = CountingRunner()
     lessons = Lessons(inputs, None, Teacher(runner, interface, "logits", ["tap"]), 40)

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+
 import onnx
 import pytest
 from edgewright.core.errors import Rejected
 from edgewright.core.tensors import TensorSpec
 from edgewright.engines import model as model_module
-from edgewright.engines.model import first_line, input_specs, output_specs, read_model
+from edgewright.engines.model import digest_of_model, first_line, input_specs, output_specs, read_model
 
 
 def test_reads_names_types_and_shapes(models, tiny_classifier):
@@ -84,3 +86,27 @@ def test_a_sequence_is_no_input(models):
 def test_the_first_line_of_an_error_is_never_empty():
     assert first_line(ValueError("one.\ntwo")) == "one"
     assert first_line(ValueError("")) == "ValueError"
+
+
+def test_a_models_digest_is_its_files(models, tmp_path):
+    path = models.save(models.classifier(), tmp_path / "m.onnx")
+
+    assert digest_of_model(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_models_digest_follows_the_weights_beside_it(models, tmp_path):
+    path = tmp_path / "m.onnx"
+    onnx.save_model(models.classifier(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    first, alone = digest_of_model(path), hashlib.sha256(path.read_bytes()).hexdigest()
+    weights = path.with_name("weights.bin")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    retrained = digest_of_model(path)
+    weights.unlink()
+
+    assert len({alone, first, retrained, digest_of_model(path)}) == 4
+
+
+def test_an_empty_file_has_a_digest_too(tmp_path):
+    (tmp_path / "empty.onnx").touch()
+
+    assert digest_of_model(tmp_path / "empty.onnx") == hashlib.sha256(b"").hexdigest()

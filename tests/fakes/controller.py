@@ -14,6 +14,7 @@ from edgewright.controller.blobs import BlobStore
 from edgewright.controller.conductor import Conductor
 from edgewright.controller.database import Database
 from edgewright.controller.keys import init_keys
+from edgewright.controller.leases import Alone
 from edgewright.controller.orders import Orders
 from edgewright.controller.paths import FleetPaths
 from edgewright.controller.recorder import Recorder
@@ -47,6 +48,7 @@ class ServingController:
             blobs=self.blobs,
             signing=Signing(self.paths),
             change_mark=self._served.change_mark,
+            sharing=Alone(),
         )
         self.service = Service(parts, options)
         self._stop = threading.Event()

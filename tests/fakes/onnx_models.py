@@ -159,6 +159,18 @@ def detector(*, boxes: int = 40) -> Any:
     return proto
 
 
+def two_headed(seed: int = 0) -> Any:
+    """3x8x8 → six scores, and six boxes as a picture: two outputs of which no card says what they are."""
+    nodes = [
+        node("Conv", ["input", "w"], ["features"], pads=[1, 1, 1, 1]),
+        node("GlobalAveragePool", ["features"], ["pooled"]),
+        node("Flatten", ["pooled"], ["scores"]),
+        node("Relu", ["features"], ["boxes"]),
+    ]
+    weights = {"w": np.random.default_rng(seed).standard_normal((6, 3, 3, 3)).astype(np.float32)}
+    return model(nodes, {"input": ["N", 3, 8, 8]}, {"scores": ["N", 6], "boxes": ["N", 6, 8, 8]}, weights)
+
+
 def save(proto: Any, path: Path, card: str | None = None) -> Path:
     """Write a model, and its card beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)

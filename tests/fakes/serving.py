@@ -15,10 +15,11 @@ WAIT_S = 60
 
 
 class ServeProcess:
-    """A running ``fleet serve``; `ready` is the line that it printed. A context manager."""
+    """A running ``fleet serve``; `ready` is the line that it printed, `before` a line of Python that runs first. A context manager."""
 
-    def __init__(self, state: Path, *options: object) -> None:
-        command = [sys.executable, "-Im", "edgewright.cli.main", "fleet", "serve", "--state", str(state), "--json", *map(str, options)]
+    def __init__(self, state: Path, *options: object, before: str = "") -> None:
+        program = ["-Ic", f"{before}; from edgewright.cli.main import main; main()"] if before else ["-Im", "edgewright.cli.main"]
+        command = [sys.executable, *program, "fleet", "serve", "--state", str(state), "--json", *map(str, options)]
         self.process = subprocess.Popen(leashed(command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.err = ""
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Unfit
-from edgewright.pipeline import searching
+from edgewright.pipeline import rounds
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
 
@@ -108,15 +108,17 @@ def test_the_chosen_engine_is_never_slower_than_the_others_that_are_allowed(sear
     assert result.chosen.latency_ms.p50 <= fastest * 1.02 ** len(allowed)
 
 
-def test_a_second_run_uses_what_the_first_has_measured(searched, classifier, data):
-    _, _, folder = searched
-    (table,) = (folder / "cache").rglob("costs/*.json")
-    before = msgspec.json.decode(table.read_bytes())["costs"]
+def test_an_identical_run_takes_the_outcome_and_neither_searches_nor_builds(searched, classifier, data):
+    first, _, folder = searched
     second = start(classifier, data, folder)
 
-    assert second.search.known > 0
-    assert before
-    assert set(before) <= set(msgspec.json.decode(table.read_bytes())["costs"])
+    assert second.search.is_from_before
+    assert second.search.measured == 0
+    assert all(candidate.is_cached for candidate in second.candidates)
+    before = {candidate.name: candidate.fingerprint for candidate in first.candidates}
+    assert all(before[candidate.name] == candidate.fingerprint for candidate in second.candidates)
+    assert second.verdict == "accepted"
+    assert {point.name for point in second.search.points} == {candidate.name for candidate in second.candidates}
 
 
 def test_without_labels_that_is_said(searched):
@@ -181,4 +183,4 @@ def test_the_first_guess_stays_within_reason(parts_ms, expected):
             del plan
             return parts_ms
 
-    assert searching.first_gain(1.0, Parts()) == expected
+    assert rounds.first_gain(1.0, Parts()) == expected

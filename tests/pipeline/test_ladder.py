@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import partial
 from pathlib import Path
 
 import edgewright
@@ -14,6 +15,7 @@ from edgewright.core.errors import Unfit
 from edgewright.engines import discovery
 from edgewright.engines.base import Capabilities
 from edgewright.engines.model import is_half, is_quantized
+from edgewright.pipeline import measure
 from edgewright.pipeline.ladder import ladder
 from edgewright.pipeline.optimize import optimize
 from edgewright.pipeline.request import OptimizeRequest
@@ -34,13 +36,14 @@ def test_onnxruntime_has_two_rungs():
 
 
 def test_precision_flags_build_from_q_dq_and_the_original():
-    assert names("tensorrt", FLAGGED, ALL - {"tensorrt-mixed"}) == [
+    assert names("tensorrt", FLAGGED, ALL - {"tensorrt-fp16", "tensorrt-mixed"}) == [
         ("fp32", "model"), ("onnxruntime-fp32", "model"), ("fp16", "model"), ("mixed", "tensorrt-qdq"), ("int8", "tensorrt-qdq"),
         ("onnxruntime-int8", "onnxruntime-qdq"),
     ]  # fmt: skip
 
 
-def test_where_a_model_may_say_its_types_the_mixed_one_does():
+def test_where_a_model_may_say_its_types_fp16_and_the_mixed_one_do():
+    assert ("fp16", "tensorrt-fp16") in names("tensorrt", FLAGGED)
     assert ("mixed", "tensorrt-mixed") in names("tensorrt", FLAGGED)
 
 
@@ -89,7 +92,10 @@ def half_and_quantised(plan):
 
 
 @pytest.fixture
-def climb(tiny_classifier, tiny_samples, tmp_path):
+def climb(tiny_classifier, tiny_samples, tmp_path, monkeypatch):
+    # How fast the rungs are is not asked here: nothing needs to be warm.
+    monkeypatch.setattr(measure, "measure_interleaved", partial(measure.measure_interleaved, warmup_s=0.0))
+
     def run(out="out", **changes):
         out = tmp_path / out
         out.mkdir(parents=True)
@@ -122,7 +128,8 @@ def test_on_a_device_with_precision_flags_every_rung_is_measured(jetson, climb, 
         assert candidate.fidelity is not None
     if release != "8.6":
         types = {candidate.name: half_and_quantised(Path(candidate.path)) for candidate in result.candidates if candidate.name in TYPES}
-        assert types == {**TYPES, "fp16": (False, False)}
+        assert types == TYPES
+    assert any("FP16" in meta["flags"] for _, meta in told.builds) is (release == "8.6")
     assert {meta["typed"] for _, meta in told.builds if meta["flags"]} <= {False}
     assert any(meta["typed"] for _, meta in told.builds) is (release != "8.6")
     # Every engine that is not chosen has its reason, every one that is its ratio.

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 pytestmark = pytest.mark.slow
-KILLS_PER_STORY = 3
+KILLS_PER_STORY = 2
 STORIES = (
     "first", "update", "refused by the gate", "fails to build", "does not load", "unhealthy", "cancelled download", "cancelled trial",
-    "superseded download", "superseded trial", "rolled back by the owner", "removed",
+    "superseded download", "superseded trial", "rolled back by the owner", "released by the owner", "wanted twice", "by a delta", "a new runtime",
+    "profiled", "removed",
 )  # fmt: skip
 
 

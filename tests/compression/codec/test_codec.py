@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
-from edgewright.compression.codec.container import decode_model, encode_model, serialized, write_coded, write_decoded
-from edgewright.compression.codec.tensors import code, decode
+import zstandard
+from edgewright.compression.codec.container import MAGIC, Body, decode_model, encode_model, serialized, write_coded, write_decoded
+from edgewright.compression.codec.tensors import Coded, code, decode, pack, unpack
 from edgewright.core.errors import Rejected
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -116,6 +118,26 @@ def test_a_flipped_bit_in_the_digest_is_refused(coded_once):
         decode_model(bytes(data))
 
     assert refused.value.code == "codec-malformed"
+
+
+def test_a_stream_that_promises_more_than_fits_into_memory_is_refused_before_it_is_unpacked():
+    # RFC 8878: the frame's header may name its size, here in eight bytes.
+    frame = zstandard.FRAME_HEADER + bytes([0xC0, 0x58]) + (1 << 62).to_bytes(8, "little") + b"\x01\x00\x00"
+
+    with pytest.raises(ValueError, match="promises another size"):
+        unpack(frame, 72)
+
+
+@pytest.mark.parametrize("dtype", ["<,4", "O", "V8", "f4,f4", ">f4", ""])
+def test_a_type_that_is_no_number_s_is_refused(dtype):
+    entry = Coded(dtype, 1, "plain", b"", (b"",))
+    body = msgspec.msgpack.encode(Body(pack(b""), 0, {0: entry}))
+
+    with pytest.raises(Rejected) as refused:
+        decode_model(MAGIC + len(body).to_bytes(8, "little") + bytes(32) + body)
+
+    assert refused.value.code == "codec-malformed"
+    assert "regex" in str(refused.value)
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,12 @@ from edgewright.compression.fidelity import record_reference
 from edgewright.compression.forms.lowrank import FORM as LOW_RANK
 from edgewright.compression.network import Network
 from edgewright.compression.repair.rebuild import Choice
-from edgewright.compression.search.costs import Cost, CostTable
+from edgewright.compression.search.costs import CostTable
 from edgewright.compression.search.damage import explore
 from edgewright.compression.search.plan import Plan, Variant
 from edgewright.compression.search.prices import Prices
 from edgewright.compression.search.space import Form, Space, Width, sites_of
+from edgewright.core.costs import Cost
 
 
 @pytest.fixture

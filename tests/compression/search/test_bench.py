@@ -7,8 +7,9 @@ from contextlib import contextmanager
 import pytest
 from edgewright.compression.network import Geometry
 from edgewright.compression.search.bench import GROUP, Bench, measure_variants
-from edgewright.compression.search.costs import Cost, CostTable
+from edgewright.compression.search.costs import CostTable
 from edgewright.compression.search.plan import Variant
+from edgewright.core.costs import Cost
 from edgewright.core.errors import Rejected, Unfit
 
 VARIANTS = tuple(Variant((Geometry(8, 8 * count, 1, (1, 1), (1, 1), (1, 1), (0,) * 4),), (4, 4), "float") for count in range(1, 2 * GROUP + 2))

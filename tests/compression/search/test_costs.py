@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 from edgewright.compression.network import Geometry
-from edgewright.compression.search.costs import Cost, CostTable
+from edgewright.compression.search.costs import CostTable
 from edgewright.compression.search.plan import Variant
+from edgewright.core.costs import Cost
 from edgewright.core.errors import Rejected
 
 ONE = Variant((Geometry(8, 8, 1, (3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),), (8, 8), "codes")
@@ -45,20 +46,19 @@ def test_a_broken_table_is_measured_again(tmp_path, data):
 
 
 def test_an_identical_device_gives_what_it_measured(tmp_path):
-    CostTable("device", tmp_path / "theirs.json").add({ONE: SURE, TWO: SURE})
+    theirs = CostTable("device")
+    theirs.add({ONE: SURE, TWO: SURE})
     mine = CostTable("device", tmp_path / "mine.json")
     mine.add({ONE: Cost(ms=2.0, spread_ms=0.0)})
 
-    assert mine.merge_file(tmp_path / "theirs.json") == 1
+    assert mine.merge(theirs.sheet) == 1
     assert mine.get(ONE).ms == 2.0
     assert CostTable.load("device", tmp_path / "mine.json").get(TWO) == SURE
 
 
-def test_a_table_of_another_device_is_refused(tmp_path):
-    CostTable("another", tmp_path / "theirs.json").add({ONE: SURE})
-
+def test_a_table_of_another_device_is_refused():
     with pytest.raises(Rejected) as caught:
-        CostTable("device").merge_file(tmp_path / "theirs.json")
+        CostTable("device").merge(CostTable("another").sheet)
     assert caught.value.code == "costs-of-another-device"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from edgewright.compression.search.plan import Plan
-from edgewright.compression.search.predict import Prediction, Tried, corrected, damage_of, delta_ms
+from edgewright.compression.search.predict import Prediction, Timed, Tried, corrected, damage_of, delta_ms
 
 
 def test_nothing_changed_is_the_measured_time(chain_model, make_space, filled, nothing):
@@ -19,12 +19,12 @@ def test_damages_add_up(chain_model, make_space):
 
 
 def test_without_plans_the_first_guess_holds():
-    assert corrected(1.0, [], 0.9).gain == 0.9
-    assert corrected(1.0, []).scale == 1.0
+    assert corrected(1.0, [], [], 0.9).gain == 0.9
+    assert corrected(1.0, [], []).scale == 1.0
 
 
 def test_one_plan_moves_the_prediction_half_of_the_way():
-    found = corrected(1.0, [Tried(Plan(), -0.2, 0.1, -0.1, 0.3)])
+    found = corrected(1.0, [Timed(-0.2, -0.1)], [Tried(Plan(), 0.1, 0.3)])
 
     # Least squares through zero of (0.2, 0.1) and the imagined (0.2, 0.2).
     assert found.gain == pytest.approx(0.75)
@@ -32,9 +32,7 @@ def test_one_plan_moves_the_prediction_half_of_the_way():
 
 
 def test_many_plans_outweigh_the_guess():
-    tried = [Tried(Plan(), -0.2, 0.1, -0.1, 0.3)] * 20
-
-    assert corrected(1.0, tried).gain == pytest.approx(0.5, abs=0.03)
+    assert corrected(1.0, [Timed(-0.2, -0.1)] * 20, []).gain == pytest.approx(0.5, abs=0.03)
 
 
 def test_what_a_plan_saves_is_its_delta(chain_model, make_space, filled):

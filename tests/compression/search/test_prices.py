@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from edgewright.compression.search.costs import Cost, CostTable
+from edgewright.compression.search.costs import CostTable
 from edgewright.compression.search.plan import Plan, Variant
 from edgewright.compression.search.prices import Prices
 from edgewright.compression.search.space import State
+from edgewright.core.costs import Cost
 
 
 def test_the_launch_is_no_part_of_a_layer(chain_model, make_space):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from edgewright.compression.search.costs import Cost, CostTable
+from edgewright.compression.search.costs import CostTable
 from edgewright.compression.search.plan import Plan
 from edgewright.compression.search.prices import Prices, state_in
 from edgewright.compression.search.sift import sifted
+from edgewright.core.costs import Cost
 
 
 def priced(space, costs):

@@ -1,0 +1,1 @@
+"""What browsers load besides the pages: one style sheet and one small script."""
