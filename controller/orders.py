@@ -29,6 +29,7 @@ DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
 UNSENT_S = 5.0
 BATCH = 100
+MAX_CERTIFICATES = 32
 
 Verb = Literal["cancel", "rollback", "release", "report", "profile"]
 Addressed = tuple[str, bytes]
@@ -64,8 +65,8 @@ class Orders:
         with self._database.transaction() as session:
             session.add_all(Device(name=check_name(name, what="device"), enrolled_s=now_s) for name in devices)
 
-    def certificate(self, device: str, *, must_exist: bool = False) -> str:
-        """The serial number of the device's certificate; empty when it has none.
+    def certificates(self, device: str, *, must_exist: bool = False) -> tuple[str, ...]:
+        """The serial numbers of every certificate that the device may log in with, the latest last.
 
         Raises:
             Rejected: ``device-unknown``.
@@ -74,12 +75,14 @@ class Orders:
             if must_exist:
                 self._existing(session, [device])
             known = session.get(Device, device)
-            return "" if known is None else known.certificate
+            return () if known is None else tuple(known.certificate.split())
 
     def certified(self, device: str, serial: str, expires_s: float) -> None:
-        """The device has a new certificate."""
+        """The device has a new certificate beside those that it had, which are good until they expire or its access is taken."""
         with self._database.transaction() as session:
-            session.execute(update(Device).where(Device.name == device).values(certificate=serial, certificate_expires_s=expires_s))
+            row = session.get_one(Device, device)
+            row.certificate = " ".join((*row.certificate.split()[1 - MAX_CERTIFICATES :], serial))
+            row.certificate_expires_s = expires_s
 
     def retire(self, device: str, now_s: float, actor: str = "") -> None:
         """The device leaves the fleet: it has no goal any more, and no order means it; its history stays.

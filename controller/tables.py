@@ -21,7 +21,7 @@ class Device(Table):
     """One enrolled device and what it last said. `sequence` is the last number signed for it, `desired` the last envelope.
 
     `unsent_s` says since when `desired` has been signed and not yet handed to the broker; another controller does it when the signer has died.
-    `certificate` is the serial number of its latest certificate, in hex; `retired_s` says since when the device is no longer one of the
+    `certificate` has the serial numbers of its certificates, in hex, the latest last; `retired_s` says since when the device is no longer one of the
     fleet: its row stays for the history. `wipe` counts how often it shall have been wiped.
     """
 

@@ -141,7 +141,7 @@ def test_a_revoked_device_does_not_get_in_again_and_its_connection_ends(site):
     files = site.enroll("board-1")
     device = site.connect(files, client_id=f"{FLEET}_board-1")
     banishment = Banishment(site.paths, FLEET, site.options)
-    take_access(site.paths, "board-1", site.orders.certificate("board-1"))
+    take_access(site.paths, "board-1", site.orders.certificates("board-1"))
     site.until_refused(files)
     assert device.is_in
     while not banishment.look():
@@ -159,7 +159,7 @@ def test_what_the_broker_retains_of_a_banished_device_is_taken_back(site):
     device.publish(on("board-1", "reported"), b"{}", retain=True)
     controller.until_heard(on("board-1", "reported"), b"{}")
     banishment = Banishment(site.paths, FLEET, site.options)
-    take_access(site.paths, "board-1", site.orders.certificate("board-1"))
+    take_access(site.paths, "board-1", site.orders.certificates("board-1"))
     site.until_refused(files)
     while not banishment.look():
         pass
@@ -171,9 +171,19 @@ def test_what_the_broker_retains_of_a_banished_device_is_taken_back(site):
     assert [entry.topic for entry in listener.heard] == [on("board-1", "event")]
 
 
+def test_a_revoked_device_does_not_get_in_with_what_it_had_before_a_renewal(site):
+    old = site.enroll("board-1")
+    renew(site.paths, site.orders, FLEET, "board-1", site.folder / "new")
+    new = TlsFiles(old.ca, site.folder / "new" / "device.pem", site.folder / "new" / "device.key")
+    take_access(site.paths, "board-1", site.orders.certificates("board-1"))
+    site.until_refused(new)
+
+    assert not site.connect(old).is_in
+
+
 def test_others_stay_when_one_is_revoked(site):
     first, second = site.enroll("board-1"), site.enroll("board-2")
-    take_access(site.paths, "board-1", site.orders.certificate("board-1"))
+    take_access(site.paths, "board-1", site.orders.certificates("board-1"))
     site.until_refused(first)
 
     assert site.connect(second).is_in
