@@ -22,6 +22,7 @@ from .clock import best_time_s
 from .config import AgentConfig
 from .deployer import Deployer, Parts
 from .envelopes import Envelopes, Kind, Receiver
+from .identity import keep_certificate
 from .journal import JournalFile, count_start
 from .lanes import Job, Lanes
 from .launch import LAUNCHED_VARIABLE
@@ -244,6 +245,12 @@ class Daemon:
         return lambda cancel: steps.verify(request, cancel)
 
     def _want(self, desired: Desired, digest: str) -> None:
+        if desired.certificate is not None:
+            renewed = keep_certificate(self.config, desired.certificate)
+            if renewed is not None:
+                assert self.config.broker.tls_key is not None
+                self.session.use_certificate(renewed, self.config.folder / self.config.broker.tls_key)
+                log.info("A later certificate is used from the next connection on")
         requests.want(self.deployer, desired, digest)
 
     def _obey(self, command: Command) -> None:

@@ -21,6 +21,7 @@ from ..core.wire.proxy import proxy_from_url
 from ..core.wire.topics import RETAINED, Channel, client_id, topic
 from ..core.wire.traffic import Traffic
 from .config import AgentConfig
+from .identity import certificate_of
 from .inbox import Request
 from .logs import about
 
@@ -68,6 +69,10 @@ class Session:
         """Say goodbye, then disconnect: the will is for those who cannot."""
         self._publish("status", self._status(online=False))
         self._link.stop()
+
+    def use_certificate(self, certificate: Path, key: Path) -> None:
+        """As `Link.use_certificate`."""
+        self._link.use_certificate(certificate, key)
 
     @property
     def is_connected(self) -> bool:
@@ -167,7 +172,7 @@ def link_options(config: AgentConfig) -> LinkOptions:
         proxy = proxy_from_url(broker.proxy, _secret(config, broker.proxy_password_file, "broker.proxy_password_file"))
     tls = None
     if broker.tls_ca is not None:
-        tls = TlsFiles(config.folder / broker.tls_ca, _maybe(config, broker.tls_certificate), _maybe(config, broker.tls_key))
+        tls = TlsFiles(config.folder / broker.tls_ca, certificate_of(config), _maybe(config, broker.tls_key))
         for file in (tls.ca, tls.certificate, tls.key):
             if file is not None and not file.is_file():
                 raise Rejected("config-bad-value", f"the TLS file {file} is not there", "Correct broker.tls_ca, tls_certificate or tls_key")

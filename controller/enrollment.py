@@ -65,7 +65,7 @@ def enroll(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path
         set_password(paths.passwords, device, login)
         orders.enroll(device, time.time())
     else:
-        orders.enroll(device, time.time(), login.serial, login.expires_s)
+        orders.enroll(device, time.time(), login.serial, login.expires_s, login.certificate)
 
 
 def renew(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path) -> None:
@@ -83,7 +83,7 @@ def renew(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path)
         issued = _certify(paths, fleet, device, out)
     except OSError as error:
         raise Rejected("out-unusable", f"{out} cannot be written: {error.strerror}", "Give --out a folder that this user may write") from error
-    orders.certified(device, issued.serial, issued.expires_s)
+    orders.certified(device, issued.serial, issued.expires_s, issued.certificate)
 
 
 def take_access(paths: FleetPaths, device: str, serials: tuple[str, ...]) -> None:

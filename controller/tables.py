@@ -47,6 +47,16 @@ class Device(Table):
     wipe: Mapped[int] = mapped_column(default=0)
 
 
+class CertificateRow(Table):
+    """The latest certificate of a device, in PEM; `is_reissued` says that the controller has made it by itself, and the device is to be given it."""
+
+    __tablename__ = "certificates"
+
+    device: Mapped[str] = mapped_column(primary_key=True)
+    pem: Mapped[bytes]
+    is_reissued: Mapped[bool] = mapped_column(default=False)
+
+
 class LabelRow(Table):
     """One label of one device."""
 

@@ -125,6 +125,7 @@ class Desired(Message, frozen=True, kw_only=True):
     """The whole goal of one device. A name that is absent from `models` is removed from the device.
 
     `wipe` counts how often the device shall have been wiped: one that was wiped less often erases what it has made and measured as well.
+    `certificate` (PEM) is a later one for the key that the device logs in with.
     """
 
     fleet: Name
@@ -134,6 +135,7 @@ class Desired(Message, frozen=True, kw_only=True):
     expires_s: Seconds
     models: dict[str, Order]
     wipe: Count = 0
+    certificate: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
 
 
 class Command(Message, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ from edgewright.controller.keys import init_keys
 from edgewright.controller.orders import Orders
 from edgewright.controller.paths import FleetPaths
 from edgewright.core.errors import Rejected, Unfit
-from edgewright.core.wire.link import LinkOptions, TlsFiles
+from edgewright.core.wire.link import Link, LinkOptions, TlsFiles
 from edgewright.core.wire.topics import FROM_DEVICE, topic
 
 NOW = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
@@ -169,6 +169,36 @@ def test_what_the_broker_retains_of_a_banished_device_is_taken_back(site):
     listener.publish(on("board-1", "event"), b"last")
     listener.until_heard(on("board-1", "event"), b"last")
     assert [entry.topic for entry in listener.heard] == [on("board-1", "event")]
+
+
+def test_a_reissued_certificate_is_good_with_the_key_that_the_device_has(site):
+    files = site.enroll("board-1")
+    issued = authority.reissue(site.paths, FLEET, "board-1", files.certificate.read_bytes(), NOW)
+    later = site.folder / "later.pem"
+    later.write_bytes(issued.certificate)
+
+    assert site.connect(TlsFiles(files.ca, later, files.key)).is_in
+    assert issued.serial not in site.orders.certificates("board-1")
+
+
+def test_a_link_logs_in_with_a_later_certificate_from_its_next_connection_on(site):
+    files = site.enroll("board-1")
+    issued = authority.reissue(site.paths, FLEET, "board-1", files.certificate.read_bytes(), NOW)
+    later = site.folder / "later.pem"
+    later.write_bytes(issued.certificate)
+    (old,) = site.orders.certificates("board-1")
+    authority.revoke(site.paths, old, NOW)
+    site.until_refused(files)
+    handler = site.mqtt.RecordingHandler()
+    options = LinkOptions("127.0.0.1", site.port, f"{FLEET}_board-1", tls=files, reconnect_min_s=0.05, reconnect_max_s=0.1)
+    link = Link(options, handler, [])
+    link.start()
+    try:
+        assert handler.ups == 0
+        link.use_certificate(later, files.key)
+        handler.until(lambda: handler.ups == 1)
+    finally:
+        link.stop()
 
 
 def test_a_revoked_device_does_not_get_in_with_what_it_had_before_a_renewal(site):
