@@ -18,6 +18,7 @@ from .fleet_profile import profile
 from .fleet_rollout import approve, pause, resume, retry, rollout, rollout_again, rollouts
 from .fleet_state import fleet_paths, state_option
 from .fleet_tokens import tokens
+from .fleet_update import update_agent
 from .output import existing_path, json_option
 
 
@@ -64,7 +65,7 @@ def serve(
 COMMANDS = (
     dashboard, overview, show, deployments, compare, export,
     keys, enroll, renew, revoke, retire, wipe, devices, label, tokens, deploy, rollout, rollout_again, rollouts, approve, pause, resume, cancel,
-    retry, rollback, release, remove, watch, report, profile, audit,
+    retry, rollback, release, remove, update_agent, watch, report, profile, audit,
 )  # fmt: skip
 for command in COMMANDS:
     fleet.add_command(command)

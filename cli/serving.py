@@ -31,6 +31,7 @@ from ..controller.leases import Alone, Leases
 from ..controller.orders import Orders
 from ..controller.paths import FleetPaths
 from ..controller.recorder import Recorder
+from ..controller.renewals import Renewals
 from ..controller.service import Parts, Service
 from ..controller.signing import Signing
 from ..core.errors import Faulty, Rejected, Unfit
@@ -145,14 +146,17 @@ def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop:
                 _check_up(service, options)
                 _say_ready(fleet, options, own, as_json=as_json)
                 banishment = Banishment(paths, fleet, options) if own is not None else None
-                service.run(lambda: stop.is_set or _has_died(own, banishment))
+                renewals = Renewals(paths, fleet, orders)
+                service.run(lambda: stop.is_set or _has_died(own, banishment, renewals))
             if own is not None and own.has_died() and not stop.is_set:
                 raise Faulty("broker-died", f"the {own.kind} broker ended by itself", f"See {paths.broker / 'broker.log'}")
     return 0
 
 
-def _has_died(own: OwnBroker | None, banishment: Banishment | None = None) -> bool:
-    """Whether our broker is gone; with `banishment`, it is told of what has changed about who may connect as well."""
+def _has_died(own: OwnBroker | None, banishment: Banishment | None = None, renewals: Renewals | None = None) -> bool:
+    """Whether our broker is gone; with `banishment` and `renewals`, what has changed about who may connect is done as well."""
+    if renewals is not None:
+        renewals.look(time.time())
     if own is None:
         return False
     if banishment is not None:

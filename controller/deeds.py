@@ -102,11 +102,11 @@ class Deeds:
             Rejected: ``device-unknown``.
             Unfit: ``authority-unreadable``.
         """
-        serial = self._orders.certificate(device, must_exist=True)
+        serials = self._orders.certificates(device, must_exist=True)
         if deed == "wipe":
             self._orders.wipe(device, now_s, actor)
             return
-        take_access(self._paths, device, serial)
+        take_access(self._paths, device, serials)
         if deed == "retire":
             self._orders.retire(device, now_s, actor)
             return

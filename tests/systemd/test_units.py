@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from edgewright.agent import helper
+from edgewright.agent import helper, launch
 from edgewright.agent.config import LimitsSection, PathsSection
 from edgewright.cli.main import program
 from edgewright.pipeline import serve
@@ -97,6 +97,7 @@ def test_the_agent_asks_the_worker_where_it_listens(folder: Path) -> None:
     assert environment[WORKER_VARIABLE] == listening["ListenStream"]
     assert (listening["Accept"], listening["SocketUser"], listening["SocketMode"]) == ("yes", "edgewright", "0600")
     assert worker["ExecStart"].split()[-1] == serve.__name__
+    assert worker["ExecStart"].split()[2] == launch.__name__, "the worker is of the same version as the agent"
     assert worker["StandardInput"] == "socket"
     assert {"MemoryMax", "CPUWeight"} <= dict(read_unit(folder / worker["Slice"])["Slice"]).keys()
 
