@@ -11,7 +11,9 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from .. import __version__
 from ..core.errors import EdgewrightError
+from .last_resort import end_when_crippled
 from .logs import start_logging
 
 
@@ -20,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m edgewright.agent", description="The Edgewright agent.")
     parser.add_argument("--config", type=Path, required=True, help="the configuration file, agent.toml")
     parser.add_argument("--log-level", default="info", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--check", action="store_true", help="read the configuration, print the version, and end")
     options = parser.parse_args(argv)
     start_logging(options.log_level)
     from .answers import answer
@@ -29,12 +32,16 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         config = config_from_toml(options.config)
+        if options.check:
+            print(__version__)
+            return 0
         daemon = Daemon(config)
         control = ControlServer(config.socket, daemon.post, lambda request: answer(daemon, request))
     except EdgewrightError as error:
         print(f"edgewright: {error.reason.line()} [{error.code}]", file=sys.stderr)
         return 1
 
+    end_when_crippled()
     _stop_on_signals(daemon.stop)
     gc.freeze()  # what was loaded stays: collections need not walk it again
     try:

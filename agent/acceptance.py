@@ -11,6 +11,7 @@ from ..core.wire.messages import Order
 from .config import AgentConfig
 from .downloads import artifacts
 from .store import Store
+from .version import check_updatable
 
 MODEL_SUFFIXES = (".onnx", ".ewz")
 BUILD_FACTOR = 2  # engines and the calibrated model beside the download
@@ -20,10 +21,12 @@ def check_order(order: Order, config: AgentConfig, store: Store) -> None:
     """Hold an order against this device's limits and its free space.
 
     Raises:
-        Rejected: ``model-unsupported``, ``budget-bad-value``, ``deployment-too-large``.
-        Unfit: ``disk-full``.
+        Rejected: ``model-unsupported``, ``package-malformed``, ``budget-bad-value``, ``deployment-too-large``.
+        Unfit: ``disk-full``, ``update-unavailable``.
     """
-    if not order.model_file.endswith(MODEL_SUFFIXES):
+    if order.kind == "agent":
+        check_updatable(order)
+    elif not order.model_file.endswith(MODEL_SUFFIXES):
         raise Rejected("model-unsupported", f"{order.model_file} is not an ONNX model", "Send a file that ends in .onnx, or a coded one in .ewz")
     check_budget(order.budget)
     size_bytes = sum(artifact.size_bytes for artifact in artifacts(order))

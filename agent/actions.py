@@ -53,14 +53,14 @@ def _retry(deployer: Deployer, name: str, action: Action) -> bool:
     """What succeeded once is built again. That it was tried under this runtime is written down at once: it is tried once."""
     proven = deployer.journal.models[name].proven
     assert proven is not None
-    tried = msgspec.structs.replace(proven, attempt=proven.attempt + 1, runtime=deployer.runtime)
+    tried = msgspec.structs.replace(proven, attempt=proven.attempt + 1, runtime=deployer.runtime_of(name))
     fresh = DeploymentRecord(
         order=proven.order,
         attempt=tried.attempt,
         state=after(proven.state, "retry"),
         reason=action.reason,
         received_s=proven.received_s,
-        runtime=deployer.runtime,
+        runtime=deployer.runtime_of(name),
     )
     deployer.record(name, fresh, proven=tried)
     return True
@@ -90,7 +90,10 @@ def _fetch(deployer: Deployer, name: str, _action: Action) -> bool:
 
 
 def _pause(deployer: Deployer, name: str, _action: Action) -> bool:
-    deployer.happen(name, "pause", Reason("link-down", "the connection to the broker is down", "The transfer goes on when it is back", "unfit"))
+    held = deployer.why_held(name)
+    deployer.happen(
+        name, "pause", held or Reason("link-down", "the connection to the broker is down", "The transfer goes on when it is back", "unfit")
+    )
     return True
 
 
@@ -146,7 +149,7 @@ def _build(deployer: Deployer, name: str, _action: Action) -> bool:
             notes=outcome.notes[:MAX_NOTES],
             built=outcome.folder.name if outcome.folder is not None else "",
             engine_digest=outcome.engine_digest,
-            runtime=deployer.runtime,
+            runtime=deployer.runtime_of(name),
         )
 
     def failed(reason: Reason) -> None:
@@ -171,6 +174,9 @@ def _keep(built: Path, work: Path) -> None:
 def _gate(deployer: Deployer, name: str, _action: Action) -> bool:
     """The gate judges again here what the worker has measured: the daemon trusts numbers, not a verdict."""
     deployment = deployer.deployment(name)
+    if deployment.order.kind == "agent":  # nothing is measured: it was installed, and it starts
+        deployer.happen(name, "gate_passed")
+        return True
     measurement = deployment.measurement
     chosen = measurement.chosen if measurement is not None else None
     if chosen is None:
@@ -197,7 +203,8 @@ def _end(deployer: Deployer, name: str, action: Action) -> bool:
 
 def _remove(deployer: Deployer, name: str, _action: Action) -> bool:
     """The model leaves this device. A crash in between leaves a model that is not wanted: it is removed again."""
-    deployer.slots(name).remove()
+    # What this very process runs from goes at the next start, which finds a model that nobody wants.
+    deployer.slots(name).remove(keep=deployer.parts.running_version)
     deployer.ledger.remove_model(name)
     upkeep.collect(deployer)
     deployer.parts.changed()

@@ -16,6 +16,7 @@ from .logs import about
 from .plan import Action
 from .slots import ModelSlots, Slot
 from .steps import Steps
+from .version import UNHEARD_S
 
 if TYPE_CHECKING:
     from .deployer import Deployer
@@ -79,6 +80,11 @@ def watch(deployer: Deployer, name: str, _action: Action) -> bool:
     target, slots = deployment.engine_folder, deployer.slots(name)
     folder = slots.engines / target
     is_over = deployment.probation_s >= deployer.probation_limit_s(deployment)
+    if deployment.order.kind == "agent" and not deployer.is_link_up:
+        if deployment.probation_s > deployer.probation_limit_s(deployment) + UNHEARD_S:
+            message = f"this version of the agent did not reach the controller within {deployment.probation_s:.0f} s"
+            _roll_back(deployer, name, Reason("agent-unheard", message, "Read its log on the device", "faulty"))
+        return False
     if not is_over and not (section.health and deployer.watch_due(name)):
         return False
 
@@ -90,7 +96,7 @@ def watch(deployer: Deployer, name: str, _action: Action) -> bool:
     def done(_: None) -> None:
         # Whoever took it out meanwhile left word in the slots: the plan reads it.
         if is_over and slots.confirm(target):
-            deployer.happen(name, "confirm", runtime=deployment.runtime or deployer.runtime)
+            deployer.happen(name, "confirm", runtime=deployment.runtime or deployer.runtime_of(name))
 
     deployer.submit("short", name, Job(f"probation {name}", run, done, lambda reason: _roll_back(deployer, name, reason)))
     return False

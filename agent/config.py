@@ -7,16 +7,18 @@ Rules: an unknown key is refused with the nearest known one; every number has it
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from ..core.activation import parse_activation
 from ..core.errors import Rejected
 from ..core.nearest import nearest_hint
 from ..core.toml import decode_toml
+from ..core.wire.proxy import proxy_from_url
 from ..core.wire.topics import check_name
 
 DAY_S = 86400
@@ -37,6 +39,11 @@ class BrokerSection(_Section, frozen=True, kw_only=True):
     tls_ca: Annotated[str | None, Meta(description="PEM file of the broker's authority; absent: the connection is not encrypted.")] = None
     tls_certificate: Annotated[str | None, Meta(description="PEM file of this device's certificate, with `tls_key`; needs `tls_ca`.")] = None
     tls_key: Annotated[str | None, Meta(description="PEM file of its private key.")] = None
+    proxy: Annotated[
+        str | None,
+        Meta(description="Proxy to pass through: `http://[USER@]HOST:PORT` or `socks5://…`; needs the extra `proxy`. Absent: none."),
+    ] = None
+    proxy_password_file: Annotated[str | None, Meta(description="File that holds the proxy's password and nothing else; absent: none.")] = None
     keepalive_s: Annotated[int, Meta(ge=5, le=3600, description="The broker is pinged when nothing else was said for so long.")] = 30
     reconnect_min_s: Annotated[float, Meta(ge=0.05, le=3600, description="First delay before connecting again; it doubles, with jitter.")] = 1.0
     reconnect_max_s: Annotated[float, Meta(ge=0.05, le=DAY_S, description="Longest delay before connecting again.")] = 30.0
@@ -96,6 +103,21 @@ class OptimizeSection(_Section, frozen=True, kw_only=True):
     ] = "none"
 
 
+class LinkSection(_Section, frozen=True, kw_only=True):
+    """A metered link: when models may be fetched, and how much. Status, reports and commands always pass, and count."""
+
+    windows: Annotated[
+        tuple[str, ...], Meta(max_length=16, description="Times of day in which models are fetched, as `22:00-06:00`; none: at any time.")
+    ] = ()
+    clock: Annotated[Literal["utc", "local"], Meta(description="Whose time of day the windows and the days of the budgets are.")] = "utc"
+    max_bytes_per_day: Annotated[
+        Annotated[int, Meta(ge=1 << 20, le=1 << 50)] | None,
+        Meta(description="No model is fetched any more on a day beyond so many; absent: no limit."),
+    ] = None
+    max_bytes_per_month: Annotated[Annotated[int, Meta(ge=1 << 20, le=1 << 50)] | None, Meta(description="The same for a calendar month.")] = None
+    obey_urgent: Annotated[bool, Meta(description="Whether an order that the fleet has signed as urgent is fetched all the same.")] = True
+
+
 class TelemetrySection(_Section, frozen=True, kw_only=True):
     """The periodic health message."""
 
@@ -127,6 +149,7 @@ class AgentFile(_Section, frozen=True, kw_only=True):
     limits: LimitsSection = LimitsSection()
     optimize: OptimizeSection = OptimizeSection()
     telemetry: TelemetrySection = TelemetrySection()
+    link: LinkSection = LinkSection()
     models: dict[str, ModelSection] = {}
 
 
@@ -146,6 +169,8 @@ class AgentConfig:
     models: dict[str, ModelSection]
     folder: Path
     enrolment: int = 0
+    link: LinkSection = field(default_factory=LinkSection)
+    file: Path = Path("agent.toml")
 
     def model(self, name: str) -> ModelSection:
         return self.models.get(name, ModelSection())
@@ -182,11 +207,48 @@ def config_from_toml(path: Path) -> AgentConfig:
         models=file.models,
         folder=folder,
         enrolment=file.enrolment,
+        link=file.link,
+        file=path.resolve(),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Essentials:
+    """What has to be known of a configuration that a newer version may have written keys into."""
+
+    state: Path
+    max_starts: int
+
+
+class _EssentialPaths(msgspec.Struct, frozen=True):
+    state: str = PathsSection().state
+
+
+class _EssentialLimits(msgspec.Struct, frozen=True):
+    max_starts: Annotated[int, Meta(ge=1)] = LimitsSection().max_starts
+
+
+class _EssentialFile(msgspec.Struct, frozen=True):
+    paths: _EssentialPaths = _EssentialPaths()
+    limits: _EssentialLimits = _EssentialLimits()
+
+
+def essentials_from_toml(path: Path) -> Essentials:
+    """The state folder and the starts that a trial survives; nothing else is looked at.
+
+    Raises:
+        Rejected: ``config-unreadable`` or ``config-bad-value``.
+    """
+    fields = decode_toml(path, what="config")
+    try:
+        known = msgspec.convert(fields, _EssentialFile)
+    except msgspec.ValidationError as error:
+        raise Rejected("config-bad-value", f"{path.name} does not fit: {error}", "Correct the value; docs/agent-config.md") from error
+    return Essentials(path.resolve().parent / known.paths.state, known.limits.max_starts)
+
+
 def _refuse_unknown(table: dict[str, Any], section: type[msgspec.Struct], prefix: str) -> None:
-    known = {field.name: field.type for field in msgspec.structs.fields(section)}
+    known = {entry.name: entry.type for entry in msgspec.structs.fields(section)}
     for key, value in table.items():
         if key not in known:
             raise Rejected("config-unknown-key", f"the config has an unknown key {prefix + key!r}", nearest_hint(key, known))
@@ -210,6 +272,13 @@ def _check_values(file: AgentFile, fields: dict[str, Any], path: Path) -> None:
         raise _bad(path, "without broker.tls_ca the connection is not encrypted, whatever its certificate", "Give broker.tls_ca")
     if (broker.tls_certificate is None) != (broker.tls_key is None):
         raise _bad(path, "there is one of broker.tls_certificate and broker.tls_key", "Give both, or none")
+    if broker.proxy is None and broker.proxy_password_file is not None:
+        raise _bad(path, "there is a broker.proxy_password_file and no broker.proxy", "Give broker.proxy")
+    if broker.proxy is not None:
+        proxy_from_url(broker.proxy)
+    for window in file.link.windows:
+        if parse_activation(window).kind != "window":
+            raise _bad(path, f"link.windows has {window!r}", "Write times of day as 22:00-06:00")
     for name, model in file.models.items():
         for verb, argv in (("activate", model.activate), ("health", model.health)):
             if argv and not argv[0]:

@@ -22,10 +22,13 @@ from .clock import best_time_s
 from .config import AgentConfig
 from .deployer import Deployer, Parts
 from .envelopes import Envelopes, Kind, Receiver
+from .identity import keep_certificate
 from .journal import JournalFile, count_start
 from .lanes import Job, Lanes
+from .launch import LAUNCHED_VARIABLE
 from .ledger import Ledger
 from .logs import about
+from .meter import Meter
 from .notify import Watchdog
 from .outbox import Outbox
 from .profiles import Profiles
@@ -33,6 +36,7 @@ from .session import Arrivals, Session, link_options
 from .state import lock_state
 from .store import Store
 from .telemetry import TelemetrySource
+from .version import running_folder
 from .vitals import boot_id, read_vitals
 
 log = logging.getLogger(__name__)
@@ -73,6 +77,9 @@ class Daemon:
             problem=lambda reason: self._problem("link", reason),
         )
         self.session = Session(config.fleet, config.device, options, boot_id(), start, arrivals, self.post)
+        self.meter = Meter(
+            config.state, config.link, lambda: self.session.traffic.total_bytes, lambda: best_time_s(time.time(), ledger.journal.signed_s)
+        )
         self.profiles = Profiles(config.state, config.fleet, config.device, self.lanes, steps.profile, self._changed)
         self.deployer = Deployer(
             Parts(
@@ -85,6 +92,9 @@ class Daemon:
                 changed=self._changed,
                 prepare_profile=self.profiles.prepare,
                 post=self.post,
+                why_hold=lambda order: self.meter.why_not(is_urgent=order.is_urgent),
+                make_way=self._make_way if os.environ.get(LAUNCHED_VARIABLE) else None,
+                running_version=running_folder(config.state),
             )
         )
         receiver = Receiver(self._verify, self._want, self._obey, lambda: self.deployer.journal.desired_digest, self._problem)
@@ -102,6 +112,11 @@ class Daemon:
 
     def _stop(self) -> None:
         self._stopping = True
+
+    def _make_way(self) -> None:
+        if not self._stopping:
+            log.info("Another version of the agent takes over")
+            self._stopping = True
 
     def run(self) -> None:
         """Work until `stop`. An error that nobody expected is logged and the loop goes on: the journal is whole after every call."""
@@ -123,6 +138,7 @@ class Daemon:
             self._turn()
         self.watchdog.stopping()
         self.lanes.stop(STOP_S)
+        self._guarded(self.meter.turn)
         self.session.stop()
         os.close(self._lock)
 
@@ -144,6 +160,7 @@ class Daemon:
             (self.envelopes.next_turn_s(), self.envelopes.turn),
             (self.telemetry.due_s, self.telemetry.turn),
             (self.watchdog.due_s, self.watchdog.feed),
+            (self.meter.due_s, self.meter.turn),
             (self._reported_s + REPORT_INTERVAL_S if self._is_report_due else None, self._report),
         ]
 
@@ -228,6 +245,12 @@ class Daemon:
         return lambda cancel: steps.verify(request, cancel)
 
     def _want(self, desired: Desired, digest: str) -> None:
+        if desired.certificate is not None:
+            renewed = keep_certificate(self.config, desired.certificate)
+            if renewed is not None:
+                assert self.config.broker.tls_key is not None
+                self.session.use_certificate(renewed, self.config.folder / self.config.broker.tls_key)
+                log.info("A later certificate is used from the next connection on")
         requests.want(self.deployer, desired, digest)
 
     def _obey(self, command: Command) -> None:

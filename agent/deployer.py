@@ -18,6 +18,7 @@ import msgspec
 
 from ..core.activation import may_activate
 from ..core.errors import EdgewrightError, Reason
+from ..core.wire.messages import AGENT_MODEL, Order
 from . import upkeep
 from .actions import ACTIONS, download_ended
 from .clock import best_time_s
@@ -35,6 +36,7 @@ from .profiles import PrepareProfile, refuse_profile
 from .slots import ModelSlots
 from .steps import Steps
 from .store import Store
+from .version import Version, runtime
 from .vitals import read_vitals, written_bytes
 from .wear import Wear
 from .wiping import Wiping
@@ -57,7 +59,9 @@ MAX_PROGRESS_NOTE = 128
 class Parts:
     """What the deployer works with. `ask` sends a request for chunks and returns False when the link is down; `changed` is called after every
     change that the fleet should hear of. `prepare_profile` writes down that a profile is wanted and returns what begins it. `post` hands a call of
-    another thread to the loop. `written_bytes` counts what this process and its children have written so far.
+    another thread to the loop. `why_hold` says why the link may not carry an order's files now, if so. `make_way` ends this agent in favour of
+    another version of it, None = it cannot be exchanged; `running_version` is the folder that it runs from, empty for the installation's own.
+    `written_bytes` counts what this process and its children have written so far.
     """
 
     config: AgentConfig
@@ -69,6 +73,9 @@ class Parts:
     changed: Callable[[], None]
     prepare_profile: PrepareProfile = refuse_profile
     post: Callable[[Callable[[], None]], None] = lambda call: call()
+    why_hold: Callable[[Order], Reason | None] = lambda _order: None
+    make_way: Callable[[], None] | None = None
+    running_version: str = ""
     clock_s: Callable[[], float] = time.time
     monotonic_s: Callable[[], float] = time.monotonic
     written_bytes: Callable[[], int | None] = written_bytes
@@ -94,7 +101,7 @@ class Deployer:
         self.downloads = Downloads(
             parts.store,
             parts.lanes,
-            parts.ask,
+            lambda request: self.why_held(self.downloads.model) is None and parts.ask(request),
             lambda name, reason: download_ended(self, name, reason),
             given_up=lambda: upkeep.collect(self),
             rebuild=parts.steps.rebuild,
@@ -103,6 +110,7 @@ class Deployer:
             monotonic_s=parts.monotonic_s,
         )
         self.wiping = Wiping(self)
+        self.version = Version(self, parts.running_version)
         upkeep.after_start(self)
 
     @property
@@ -114,6 +122,26 @@ class Deployer:
 
     def deployment(self, name: str) -> DeploymentRecord:
         return self.ledger.deployment(name)
+
+    def why_held(self, name: str) -> Reason | None:
+        """Why the link may not carry the model `name` now, although it is up."""
+        record = self.journal.models.get(name)
+        current = None if record is None else record.deployment
+        return None if current is None or current.state not in {"DOWNLOADING", "PAUSED"} else self.parts.why_hold(current.order)
+
+    def runtime_of(self, name: str) -> str:
+        """What engines of the model `name` are built with; another line means that they have to be built again."""
+        return runtime() if name == AGENT_MODEL else self.runtime
+
+    def is_busy(self, name: str) -> bool:
+        """Whether a job of the model `name` is under way."""
+        return name in self._busy
+
+    @property
+    def is_building(self) -> bool:
+        """Whether an end of this process would cost work."""
+        records = self.journal.models.values()
+        return any(record.deployment is not None and record.deployment.state in {"OPTIMIZING", "ACTIVATING"} for record in records)
 
     def work(self, name: str) -> Path:
         """The folder that the deployment of the model `name` is built in."""
@@ -132,6 +160,7 @@ class Deployer:
             if not changed:
                 break
         self.wiping.turn()
+        self.version.turn()
 
     def _advance_model(self, name: str) -> bool:
         """Returns whether anything was done."""
@@ -158,9 +187,9 @@ class Deployer:
         return Facts(
             record=record,
             slots=self.slots(name).read(),
-            is_link_up=self.is_link_up,
+            is_link_up=self.is_link_up and self.why_held(name) is None,
             transfer="nobody's" if not downloading else "mine" if downloading == name else "another's",
-            runtime=self.runtime,
+            runtime=self.runtime_of(name),
             is_goal_known=self.journal.desired_sequence > 0,
             max_deadline_s=self.parts.config.limits.max_deadline_s,
             may_activate=self._may_activate(record.deployment),
@@ -226,8 +255,12 @@ class Deployer:
         turn_s = self._counted_s + min(SAVE_ELAPSED_S, max(1.0, left_s))
         if current.state == "STAGED" and current.order.activation.kind != "at-once" and name not in self._busy:
             turn_s = min(turn_s, self._counted_s + LOOK_S)
+        if current.state in {"DOWNLOADING", "PAUSED"} and self.is_link_up and self.why_held(name) is not None:
+            turn_s = min(turn_s, self._counted_s + LOOK_S)
         if current.state == "PROBATION" and name not in self._busy:
-            turn_s = min(turn_s, self._counted_s + max(0.05, self.probation_limit_s(current) - current.probation_s))
+            left_s = self.probation_limit_s(current) - current.probation_s
+            is_waiting = left_s <= 0 and current.order.kind == "agent" and not self.is_link_up
+            turn_s = min(turn_s, self._counted_s + (LOOK_S if is_waiting else max(0.05, left_s)))
             if self.parts.config.model(name).health:
                 turn_s = min(turn_s, self._watch.get(name, 0.0))
         return turn_s

@@ -152,6 +152,7 @@ class Downloads:
         def done(_: None) -> None:
             if transfer is self._transfer:
                 transfer.finished()
+                self._ask(Request(partial.blob.digest, (), 0))
 
         self._on_disk(transfer, partial.blob, Job(f"finish {partial.blob.digest[:12]}", lambda _cancel: partial.finish(), done, lambda _: None))
 

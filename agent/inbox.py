@@ -9,6 +9,8 @@ Rules:
   (as RFC 6675 reads three duplicate acknowledgements); the window halves at most once for all that was under way then;
 - the time-out follows the measured answer time (RFC 6298), but not that of chunks that were asked for twice (Karn's algorithm, ib. §3), and
   never falls below the configured one;
+- told that many want the blob, it asks for nothing and listens to the broadcast, saying every `TELL_EVERY` chunks how many it has heard; when the
+  last chunk has come, or none for `LISTEN_S`, it asks for what is missing as ever;
 - a chunk whose bytes do not have its hash is asked for again, at most `MAX_BAD` times; then the deployment is refused.
 """
 
@@ -26,6 +28,8 @@ PASSED = 3
 MAX_BAD = 3
 MAX_UNKNOWN = 3
 MAX_TIMEOUT_S = 60.0
+TELL_EVERY = 8
+LISTEN_S = 5.0
 
 
 @dataclass(slots=True)
@@ -66,11 +70,12 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to ask the controller for; `ranges` are inclusive."""
+    """What to ask the controller for; `ranges` are inclusive. With `heard`: nothing, but to go on with the broadcast, of which so much has come."""
 
     digest: str
     ranges: tuple[tuple[int, int], ...]
     window: int
+    heard: int | None = None
 
 
 @dataclass(slots=True)
@@ -107,6 +112,8 @@ class Transfer:
     _again: set[int] = field(default_factory=set)
     _bad: dict[int, int] = field(default_factory=dict)
     _unknown: int = 0
+    _heard: int | None = None
+    _told: int = -1
 
     @property
     def is_complete(self) -> bool:
@@ -129,6 +136,8 @@ class Transfer:
     @property
     def next_timeout_s(self) -> float | None:
         """When the oldest request is overdue, on the caller's clock; None when nothing is asked for."""
+        if self._heard is not None:
+            return self._came_s + LISTEN_S
         return max(min(asked.time_s for asked in self._asked.values()), self._came_s) + self.pace.timeout_s if self._asked else None
 
     def to_open(self) -> Blob | None:
@@ -142,6 +151,7 @@ class Transfer:
     def opened(self, partial: PartialBlob) -> None:
         """`partial` is what `to_open` named; it may be whole already, from before a restart."""
         self._asked, self._again, self._bad, self._cursor, self._unknown = {}, set(), {}, 0, 0
+        self._heard = None
         if partial.missing == 0:
             self.whole = partial
         else:
@@ -151,6 +161,10 @@ class Transfer:
         """What to ask for now: overdue chunks again, and new ones within the window. None = nothing yet."""
         if self.partial is None:
             return None
+        if self._heard is not None:
+            if now_s < self._came_s + LISTEN_S:
+                return self._tell(self.partial.blob.digest, self._heard)
+            self._stop_listening()
         self._give_up_overdue(now_s)
         free = self.pace.chunks - len(self._asked)
         # A request per chunk would double the messages: wait until half the window is free. What was lost has waited already.
@@ -165,6 +179,20 @@ class Transfer:
             self._asked[index] = _Asked(now_s, self._number)
         self.requests += 1
         return Request(self.partial.blob.digest, _ranges(wanted), len(wanted))
+
+    def _tell(self, digest: str, heard: int) -> Request | None:
+        if 0 <= self._told > heard - TELL_EVERY:
+            return None
+        self._told = heard
+        return Request(digest, (), 0, heard)
+
+    def _listen(self, now_s: float) -> None:
+        if self._heard is None:
+            self._asked.clear()
+            self._heard, self._told, self._came_s = 0, -1, now_s
+
+    def _stop_listening(self) -> None:
+        self._heard, self._cursor = None, 0
 
     def _give_up_overdue(self, now_s: float) -> None:
         # The same sum as in `next_timeout_s`: what is due then must be due here.
@@ -221,6 +249,10 @@ class Transfer:
         if frame.is_unknown:
             self._refused()
             return
+        if frame.is_shared:
+            self._listen(now_s)
+            return
+        self._hear(frame.index, partial.count, now_s)
         if frame.index >= partial.count or partial.has(frame.index):
             return
         if not partial.add(frame.index, frame.data):
@@ -234,6 +266,13 @@ class Transfer:
         if partial.missing == 0:
             self.whole, self.partial = partial, None
 
+    def _hear(self, index: int, count: int, now_s: float) -> None:
+        """While it listens, also what it has already counts: the sender must know how far the stream has come."""
+        if self._heard is not None:
+            self._heard, self._came_s = self._heard + 1, now_s
+            if index == count - 1:
+                self._stop_listening()
+
     def finished(self) -> None:
         """The blob that was `whole` is in the store: go on with the next."""
         self.whole = None
@@ -242,7 +281,7 @@ class Transfer:
     def forget_requests(self) -> None:
         """The connection was lost, and with it every answer under way."""
         self._asked.clear()
-        self._cursor = 0
+        self._stop_listening()
 
     def close(self) -> None:
         """Let go of the blob under way; what has come of it stays on disk. One that is `whole` is whoever's finishes it."""

@@ -3,7 +3,7 @@ trial out.
 
 systemd runs it at boot before everything else of ours (``--boot``: a model may bring the whole board down), before every other start of the agent
 (``ExecStartPre=``), and from an application's ``OnFailure=`` unit with ``--model``. A boot and the agent's first start after it count once. It
-imports as little as it can: it must work when what it undoes has broken the agent itself.
+imports as little as it can: it must work when what it undoes has broken the agent itself. A version of the agent on trial is counted as models are.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..core.errors import EdgewrightError
 from ..core.files import write_atomic
-from .config import AgentConfig, config_from_toml
+from .config import Essentials, essentials_from_toml
 from .slots import ModelSlots, all_models
 from .vitals import boot_id
 
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", help="only this model: its application has failed")
     options = parser.parse_args(argv)
     try:
-        config = config_from_toml(options.config)
+        config = essentials_from_toml(options.config)
     except EdgewrightError as error:
         print(f"edgewright: {error.reason.line()} [{error.code}]", file=sys.stderr)
         return 1
@@ -54,10 +54,10 @@ def _is_counted(path: Path, boot: str, *, is_boot: bool) -> bool:
     return False
 
 
-def _count_start(config: AgentConfig, name: str) -> None:
+def _count_start(config: Essentials, name: str) -> None:
     try:
-        if ModelSlots(config.state, name).count_start(config.limits.max_starts):
-            print(f"edgewright: {name}: the engine on trial was taken out after {config.limits.max_starts} starts", file=sys.stderr)
+        if ModelSlots(config.state, name).count_start(config.max_starts):
+            print(f"edgewright: {name}: the engine on trial was taken out after {config.max_starts} starts", file=sys.stderr)
     except (EdgewrightError, OSError) as error:
         print(f"edgewright: {name}: the start could not be counted: {error}", file=sys.stderr)
 

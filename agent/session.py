@@ -17,9 +17,11 @@ from .. import __version__
 from ..core.errors import EdgewrightError, Reason, Rejected
 from ..core.wire.link import Link, LinkOptions, TlsFiles, Will
 from ..core.wire.messages import Capabilities, Get, Message, Reported, Status, encode
-from ..core.wire.topics import RETAINED, Channel, client_id, topic
+from ..core.wire.proxy import proxy_from_url
+from ..core.wire.topics import RETAINED, Channel, broadcast_topic, client_id, topic
 from ..core.wire.traffic import Traffic
 from .config import AgentConfig
+from .identity import certificate_of
 from .inbox import Request
 from .logs import about
 
@@ -57,6 +59,7 @@ class Session:
             topic(fleet, device, "command"): "command",
         }
         self._blob_topic = topic(fleet, device, "blob")
+        self._broadcast = ""
         subscriptions = [(name, 1) for name in self._envelopes] + [(self._blob_topic, 0)]
         self._link = Link(options, self, subscriptions, self._next_will)
 
@@ -67,6 +70,10 @@ class Session:
         """Say goodbye, then disconnect: the will is for those who cannot."""
         self._publish("status", self._status(online=False))
         self._link.stop()
+
+    def use_certificate(self, certificate: Path, key: Path) -> None:
+        """As `Link.use_certificate`."""
+        self._link.use_certificate(certificate, key)
 
     @property
     def is_connected(self) -> bool:
@@ -122,9 +129,29 @@ class Session:
         return self._link.publish(topic(self._fleet, self._device, "telemetry"), payload, qos=1)
 
     def ask(self, request: Request) -> bool:
-        """Send one request for chunks; False when the link is down."""
-        get = Get(fleet=self._fleet, device=self._device, digest=request.digest, ranges=request.ranges, window=request.window)
+        """Send one request for chunks, or word that we listen to the broadcast of the blob, which is subscribed to meanwhile; a request for nothing
+        ends that. False when the link is down.
+        """
+        self._listen_to("" if request.heard is None else broadcast_topic(self._fleet, request.digest))
+        if not request.ranges and request.heard is None:
+            return self.is_connected
+        get = Get(
+            fleet=self._fleet,
+            device=self._device,
+            digest=request.digest,
+            ranges=request.ranges,
+            window=request.window,
+            heard=request.heard,
+        )
         return self._link.publish(topic(self._fleet, self._device, "get"), encode(get), qos=0) is not None
+
+    def _listen_to(self, name: str) -> None:
+        if name != self._broadcast:
+            if self._broadcast:
+                self._link.unsubscribe(self._broadcast)
+            if name:
+                self._link.subscribe(name, 0)
+            self._broadcast = name
 
     def _publish(self, channel: Channel, message: Any) -> int | None:
         qos = 0 if channel == "telemetry" else 1
@@ -133,6 +160,7 @@ class Session:
     # --- LinkHandler, on paho's thread: everything is only posted ---
 
     def link_up(self) -> None:
+        self._broadcast = ""  # the subscription went with the last connection
         self._post(self._arrivals.up)
 
     def link_down(self, reason: str) -> None:
@@ -140,7 +168,7 @@ class Session:
         self._post(self._arrivals.down)
 
     def link_message(self, topic: str, payload: bytes) -> None:
-        if topic == self._blob_topic:
+        if topic in {self._blob_topic, self._broadcast}:
             self._post(self._arrivals.blob, payload)
         elif topic in self._envelopes and payload:
             self._post(self._arrivals.envelope, self._envelopes[topic], payload)
@@ -160,16 +188,13 @@ def link_options(config: AgentConfig) -> LinkOptions:
         Rejected: ``config-bad-value`` when a file that the config names cannot be read.
     """
     broker = config.broker
-    password = None
-    if broker.password_file is not None:
-        try:
-            password = (config.folder / broker.password_file).read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            message = f"the password file {config.folder / broker.password_file} cannot be read: {error}"
-            raise Rejected("config-bad-value", message, "Correct broker.password_file, or the file's owner and mode") from error
+    password = _secret(config, broker.password_file, "broker.password_file")
+    proxy = None
+    if broker.proxy is not None:
+        proxy = proxy_from_url(broker.proxy, _secret(config, broker.proxy_password_file, "broker.proxy_password_file"))
     tls = None
     if broker.tls_ca is not None:
-        tls = TlsFiles(config.folder / broker.tls_ca, _maybe(config, broker.tls_certificate), _maybe(config, broker.tls_key))
+        tls = TlsFiles(config.folder / broker.tls_ca, certificate_of(config), _maybe(config, broker.tls_key))
         for file in (tls.ca, tls.certificate, tls.key):
             if file is not None and not file.is_file():
                 raise Rejected("config-bad-value", f"the TLS file {file} is not there", "Correct broker.tls_ca, tls_certificate or tls_key")
@@ -183,7 +208,18 @@ def link_options(config: AgentConfig) -> LinkOptions:
         keepalive_s=broker.keepalive_s,
         reconnect_min_s=broker.reconnect_min_s,
         reconnect_max_s=broker.reconnect_max_s,
+        proxy=proxy,
     )
+
+
+def _secret(config: AgentConfig, name: str | None, key: str) -> str | None:
+    if name is None:
+        return None
+    try:
+        return (config.folder / name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"the password file {config.folder / name} cannot be read: {error}"
+        raise Rejected("config-bad-value", message, f"Correct {key}, or the file's owner and mode") from error
 
 
 def _maybe(config: AgentConfig, name: str | None) -> Path | None:

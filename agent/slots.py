@@ -210,10 +210,14 @@ class ModelSlots:
             if path.name not in used:
                 shutil.rmtree(path, ignore_errors=True)
 
-    def remove(self) -> None:
-        """The model leaves the device: first the link, so that nobody opens what is being deleted."""
+    def remove(self, keep: str = "") -> None:
+        """The model leaves the device: first the link, so that nobody opens what is being deleted. The engine folder `keep` stays where it is."""
         unlink_durably(self._folder / CURRENT)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if not keep or not (self.engines / keep).is_dir():
+            shutil.rmtree(self._folder, ignore_errors=True)
+            return
+        self._file.unlink(missing_ok=True)
+        self.clean(frozenset({keep}))
 
     def _change(self, change: Callable[[Slots], Slots]) -> Slots:
         """Returns what is in the slots now; a change that changes nothing writes nothing, so that a full disk is no obstacle to it."""

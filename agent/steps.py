@@ -17,11 +17,11 @@ from ..core.errors import error_from_reason
 from ..core.files import disk_errors
 from ..core.measurement import Candidate
 from ..core.trust import Verified, VerifyRequest
-from ..core.wire.messages import MAX_RIVALS, Measurement, Order, Rival, Runtime
+from ..core.wire.messages import AGENT_MODEL, MAX_RIVALS, Measurement, Order, Rival, Runtime
 from ..engines.manifest import read_manifest
 from ..pipeline.attempts import run_optimize
 from ..pipeline.child import Limits, Outcome, run_child
-from ..pipeline.request import OptimizeRequest, OptimizeResult, ProfileRequest
+from ..pipeline.request import InstallRequest, OptimizeRequest, OptimizeResult, ProfileRequest
 from .commands import run_command
 from .config import AgentConfig
 from .shortcuts import Way, rebuild_request
@@ -30,6 +30,7 @@ from .store import Store
 VERIFY_S = 60.0
 PROBE_S = 120.0
 REBUILD_S = 600.0
+INSTALL_S = 900.0
 # Of the time that a build may take; INT8 and the measuring need the rest.
 SEARCH_SHARE = 0.6
 CAPABILITIES_S = 300.0
@@ -133,6 +134,8 @@ class WorkerSteps:
         """Starts from nothing. A build that fails leaves nothing: the space may be what is needed to write down why."""
         shutil.rmtree(work, ignore_errors=True)
         try:
+            if order.kind == "agent":
+                return self._install(order, work, on_progress, cancel)
             return self._build(model, order, work, on_progress, cancel)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
@@ -167,11 +170,24 @@ class WorkerSteps:
         outcome = run_optimize(request, build_limits(config, order.budget), on_progress=on_progress, cancel=cancel)
         return _outcome(msgspec.json.decode(_result_of(outcome), type=OptimizeResult))
 
+    def _install(self, order: Order, work: Path, on_progress: Callable[[float, str], None], cancel: threading.Event) -> BuildOutcome:
+        config, wheels, folder = self._config, work / "wheels", work / "out" / "agent"
+        with disk_errors(work):
+            folder.parent.mkdir(parents=True)
+        self._store.lay_out(order.model, wheels)
+        request = InstallRequest(wheels=str(wheels), out=str(folder), config=str(config.file), version=order.version)
+        limits = Limits(INSTALL_S, nice=config.optimize.nice)
+        _result_of(run_child("install", msgspec.json.encode(request), limits, on_progress=on_progress, cancel=cancel))
+        nothing = Measurement(chosen=None, baseline=None, verdict=None)
+        return BuildOutcome(nothing, folder, order.model.files[order.model_file].digest, ())
+
     def rebuild(self, ways: tuple[Way, ...], cancel: threading.Event) -> None:
         limits = Limits(REBUILD_S, self._config.limits.max_build_memory_mb, nice=self._config.optimize.nice)
         _run("rebuild", msgspec.json.encode(rebuild_request(ways, self._store)), limits, cancel)
 
     def probe(self, folder: Path, cancel: threading.Event) -> None:
+        if folder.parent.parent.name == AGENT_MODEL:
+            return  # it was started when it was installed; from here on the start counter and its probation watch it
         _run("probe", msgspec.json.encode({"folder": str(folder), "state": str(self._config.state)}), Limits(PROBE_S, nice=5), cancel)
 
     def command(self, model: str, verb: CommandVerb, folder: Path, cancel: threading.Event) -> None:

@@ -54,7 +54,9 @@ def _tidy(deployer: Deployer, names: list[str]) -> None:
         for name in names:
             current = deployer.journal.models[name].deployment
             is_needed = current is not None and is_open(current.state)
-            deployer.slots(name).clean(frozenset({current.engine_folder} if current is not None and is_needed else ()))
+            needed = {current.engine_folder} if current is not None and is_needed else set()
+            # What this very process runs from goes at the next start.
+            deployer.slots(name).clean(frozenset(needed | {deployer.parts.running_version}))
         _collect_garbage(deployer)
     except (EdgewrightError, OSError) as error:
         log.warning("The state folder could not be tidied: %s", error)

@@ -52,11 +52,11 @@ def surface(work: Path, learned: int) -> Task:
     images, labels = surfaces(learned + JUDGED, 4711)
     teacher = copied(ROOT / "cli" / "demo" / "surface_classifier.onnx", work)
     hand_picked = (
-        "shrink:2,plain:16/2,plain:32/2,plain:64/2",
+        "shrink:3,plain:16/2,plain:32/2,plain:64/2",
         "plain:8/2,separable:16x2/2,separable:32x2/2,separable:64/2",
         "shrink:2,plain:8/2,residual:16/2,residual:32/2",
     )
-    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=60)
+    return task(work, teacher, images, labels, learned, hand_picked[0], hand_picked, epochs=40)
 
 
 SUBJECTS = {"cifar10": cifar10, "surface": surface}

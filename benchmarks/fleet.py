@@ -1,8 +1,8 @@
 """What the controller bears: many simulated devices through a real broker, and how fast a real agent takes an order.
 
 Parts: ``scale`` (connects, telemetry stored, a rollout in ten waves with failing and silent devices and a controller that is killed in the middle),
-``accepted`` (from the order to ACCEPTED on a real agent), ``controllers`` (two on PostgreSQL, each killed once). The controller is the product, a
-process of its own, and so is the broker.
+``accepted`` (from the order to ACCEPTED on a real agent), ``controllers`` (two on PostgreSQL, each killed once),
+``broadcast`` (one blob to ten real agents). The controller is the product, a process of its own, and so is the broker.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from edgewright.controller.reports import Reports
 from edgewright.controller.rollout_plan import RolloutPlan
 from edgewright.controller.rollouts import Rollouts, RolloutView
 from edgewright.controller.tables import EventRow, TelemetryRow
+from fleet_broadcast import Broadcasting
 from fleet_rig import Controller, order_of, until
 from fleet_sharing import Sharing
 from light_devices import LightFleet, behaviour
@@ -174,7 +175,7 @@ def measure_accepted(broker: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["scale", "accepted", "controllers", "all"], default="all")
+    parser.add_argument("--part", choices=["scale", "accepted", "controllers", "broadcast", "all"], default="all")
     parser.add_argument("--devices", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=3500.0, help="telemetry messages per second in all")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long telemetry is sent")
@@ -190,6 +191,9 @@ def main() -> None:
     if options.part in {"controllers", "all"}:
         with ExitStack() as stack:
             results["controllers"] = Sharing(min(options.devices, 1000), stack).run()
+    if options.part in {"broadcast", "all"}:
+        with ExitStack() as stack:
+            results["broadcast"] = Broadcasting(stack).run()
     print(json.dumps(results, indent=None if options.json else 2))
 
 

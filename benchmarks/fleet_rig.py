@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 import time
@@ -20,9 +21,11 @@ from rig import stop
 class Controller:
     """``fleet serve`` as a process of its own, on a broker that is not its own: it can be killed and started again."""
 
-    def __init__(self, paths: FleetPaths, port: int, password: str, log: Path) -> None:
+    def __init__(self, paths: FleetPaths, port: int, password: str, log: Path, before: str = "") -> None:
+        """`before` is a line of Python that runs first."""
         url = f"mqtt://controller:{password}@127.0.0.1:{port}"
-        self._command = [sys.executable, "-Im", "edgewright.cli.main", "fleet", "serve", "--state", str(paths.root), "--json"]
+        program = ["-Ic", f"{before}\nfrom edgewright.cli.main import main\nmain()"] if before else ["-Im", "edgewright.cli.main"]
+        self._command = [sys.executable, *program, "fleet", "serve", "--state", str(paths.root), "--json"]
         self._environment = os.environ | {"EDGEWRIGHT_BROKER": url}
         self._log = log
         self.process: subprocess.Popen[bytes] | None = None
@@ -42,6 +45,13 @@ class Controller:
         kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}
         self.peak_mb = max(self.peak_mb, kib["VmHWM"] * 1024 / 1e6)
         return kib["VmRSS"] * 1024 / 1e6
+
+    def sent_bytes(self) -> int:
+        """What its TCP connections have carried out so far, by the kernel's count (``ss``)."""
+        assert self.process is not None
+        told = subprocess.run(["ss", "-tinpH"], check=True, capture_output=True, text=True).stdout
+        mine = re.findall(rf"pid={self.process.pid},[^\n]*\n([^\n]*)", told)
+        return sum(int(count) for line in mine for count in re.findall(r"bytes_acked:(\d+)", line))
 
     def kill(self) -> None:
         assert self.process is not None

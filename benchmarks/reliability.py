@@ -124,6 +124,52 @@ def links(options: argparse.Namespace) -> int:
     return 0
 
 
+def shortages(options: argparse.Namespace) -> int:
+    """A board that runs short of something in the middle of a download. As root: its disk is a small one."""
+    from faults.links import Links, ground_for_links
+    from faults.resources import Shortages, Supervisor, small_disk
+
+    with tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as folder, ground_for_links(Path(folder) / "g", f"{folder}/n") as ground:
+        links, supervisor, lines = Links(ground), Supervisor(f"{folder}/n"), []
+        with small_disk(ground.state):
+            told = Shortages(ground, links, supervisor)
+            for name, fault in told.faults().items():
+                lines.append(asdict(told.tell(name, fault)))
+                print(lines[-1], flush=True)
+        links.close()
+        supervisor.close()
+    _write(options.into / "shortages.jsonl", lines)
+    return 0
+
+
+def idle(options: argparse.Namespace) -> int:
+    """What an agent with nothing to do sends, receives and writes in ``--seconds``."""
+    from faults.ground import Ground
+    from faults.idle import watch_idle
+    from faults.links import Links, order_of
+
+    with (
+        tempfile.TemporaryDirectory(dir=SHM if SHM.is_dir() else None) as logs,
+        tempfile.TemporaryDirectory() as folder,
+        Ground(Path(folder) / "g", broker="", telemetry_s=60.0) as ground,
+    ):
+        links = Links(ground)
+        ground.fresh()
+        ground.logs = Path(logs)
+        ground.start()
+        ground.want(order_of(ground, "i1", 340))
+        ground.until(lambda: ground.states("i1")[-1:] == ["SUCCEEDED"], "the deployment")
+        deployment_bytes = ground.ask("explain", "i1")["written_bytes"]
+        found = watch_idle(ground, links, options.seconds)
+        assert ground.stop() == 0
+        links.close()
+    per_day = {"wire_mb_per_day": found.wire_mb_per_day, "flash_mb_per_day": found.flash_mb_per_day}
+    line = asdict(found) | per_day | {"deployment_bytes": deployment_bytes, "deployed_bytes": 4 * 340 * 340}
+    print(line)
+    _write(options.into / "idle.jsonl", [line])
+    return 0
+
+
 def rates(options: argparse.Namespace) -> int:
     """How much of a link's rate a transfer uses."""
     from faults.links import Links, ground_for_links
@@ -317,7 +363,8 @@ def table(options: argparse.Namespace) -> int:
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "kills": kills, "cuts": cuts, "links": links, "rates": rates, "deltas": deltas, "fuzz": fuzzing, "soak": soak, "table": table,
+    "kills": kills, "cuts": cuts, "links": links, "rates": rates, "deltas": deltas, "fuzz": fuzzing, "soak": soak,
+    "shortages": shortages, "idle": idle,     "table": table,
 }  # fmt: skip
 
 if __name__ == "__main__":

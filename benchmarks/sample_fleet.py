@@ -100,14 +100,14 @@ class SampleFleet:
         self.recorder = Recorder(self.database)
         self.sequence = dict.fromkeys(self.names, 0)
 
-    def build(self, *, detailed: int = 3) -> None:
-        """All of it; the first `detailed` devices have telemetry and a trace of power as well."""
+    def build(self, *, detailed: int = 6) -> None:
+        """All of it; `detailed` of the devices that have the latest model, and a power sensor, have telemetry and a trace of power as well."""
         self._enroll()
         self._roll_out("1.4", self.now_s - 9 * 86400, is_over=True)
         self._deploy_other(self.now_s - 5 * 86400)
         self._roll_out("1.5", self.now_s - 5400, is_over=False)
         self._say((self._status(name) for name in self.names if luck(name, "seen") > 0.06), self.now_s - 4)
-        for name in self.names[:detailed]:
+        for name in self._updated()[:detailed]:
             self._tell_health(name)
             self._answer_profile(name)
 
@@ -197,6 +197,11 @@ class SampleFleet:
             found += [member for member in page if member.released_s is not None]
             after = page[-1].device
         return found
+
+    def _updated(self) -> list[str]:
+        latest = self.rollouts.all(self.now_s, limit=1)[0].rollout
+        found = [member.device for member in self.rollouts.members(latest, states=("SUCCEEDED",))]
+        return [name for name in found if class_of(name).watts is not None]
 
     def _deploy_other(self, when_s: float) -> None:
         names = [name for name in self.names if luck(name, "other") < 0.25]

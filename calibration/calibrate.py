@@ -27,6 +27,7 @@ from .placement import float_ends
 from .plan import Plan, Skipped, nothing_to_quantise, plan_for_onnxruntime
 from .ranges import NEEDS_HISTOGRAM, MethodName, method_named
 from .repair import Repair, Repaired, RepairOptions
+from .rewriting import load_rewrite
 from .sensitivity import Mixed, Mixer
 from .table import RangeTable
 from .tensorrt import calibration_cache, plan_for_tensorrt
@@ -247,7 +248,9 @@ def _within_budget(task: _Task, verifier: Verifier, chosen: Repaired, data: byte
 
 
 def _written(plan: Plan, dialect: Dialect, network: Repaired) -> bytes:
-    data: bytes = QdqWriter(network.graph, plan, network.table, dialect, network.weights).write().SerializeToString()
+    """The Q/DQ model; padding is done on codes in it, which is exact and never slower."""
+    model = QdqWriter(network.graph, plan, network.table, dialect, network.weights).write()
+    data: bytes = (load_rewrite("stay_in_codes").apply(model) or model).SerializeToString()
     return data
 
 

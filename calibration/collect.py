@@ -34,7 +34,7 @@ Array = npt.NDArray[Any]
 Cancel = Callable[[], bool]
 CONVERGED = 0.05
 FEW_SAMPLES = 32
-MIN_VALUES = 1 << 16
+MIN_VALUES = 3 << 14
 ROUNDS = (8, 16, 32, 64)
 MIN_SAMPLES_OPENED_FOR = 32
 

@@ -10,12 +10,15 @@ from .fleet_commands import cancel, release, rollback
 from .fleet_dashboard import dashboard
 from .fleet_deploy import deploy, remove, report, watch
 from .fleet_enroll import enroll, renew, retire, revoke, wipe
+from .fleet_export import export
 from .fleet_inventory import audit, devices, label
 from .fleet_keys import keys
+from .fleet_look import compare, deployments, overview, show
 from .fleet_profile import profile
-from .fleet_rollout import approve, pause, resume, retry, rollout, rollouts
+from .fleet_rollout import approve, pause, resume, retry, rollout, rollout_again, rollouts
 from .fleet_state import fleet_paths, state_option
 from .fleet_tokens import tokens
+from .fleet_update import update_agent
 from .output import existing_path, json_option
 
 
@@ -60,9 +63,9 @@ def serve(
 
 
 COMMANDS = (
-    dashboard,
-    keys, enroll, renew, revoke, retire, wipe, devices, label, tokens, deploy, rollout, rollouts, approve, pause, resume, cancel, retry, rollback,
-    release, remove, watch, report, profile, audit,
+    dashboard, overview, show, deployments, compare, export,
+    keys, enroll, renew, revoke, retire, wipe, devices, label, tokens, deploy, rollout, rollout_again, rollouts, approve, pause, resume, cancel,
+    retry, rollback, release, remove, update_agent, watch, report, profile, audit,
 )  # fmt: skip
 for command in COMMANDS:
     fleet.add_command(command)

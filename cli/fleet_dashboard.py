@@ -66,7 +66,7 @@ def _tls(paths: FleetPaths, hosts: tuple[str, ...], certificate: Path | None, ke
     """
     import datetime as dt
 
-    from ..controller.authority import SERVER_CERTIFICATE, SERVER_KEY, issue_server
+    from ..controller.authority import SERVER_CERTIFICATE, SERVER_KEY, issue_server, make_authority
     from ..controller.keys import fleet_name
     from ..controller.web.server import Tls
 
@@ -78,5 +78,7 @@ def _tls(paths: FleetPaths, hosts: tuple[str, ...], certificate: Path | None, ke
         return Tls(certificate, key)
     if not hosts:
         return None
-    issue_server(paths, fleet_name(paths), hosts, dt.datetime.now(dt.timezone.utc), paths.web)
+    fleet, now = fleet_name(paths), dt.datetime.now(dt.timezone.utc)
+    make_authority(paths, fleet, now)
+    issue_server(paths, fleet, hosts, now, paths.web)
     return Tls(paths.web / SERVER_CERTIFICATE, paths.web / SERVER_KEY)

@@ -82,7 +82,7 @@ def revoke(device: str, state: Path, as_json: bool) -> int:
     with _fleet(state) as (paths, database, orders):
         from ..controller.enrollment import take_access
 
-        take_access(paths, device, orders.certificate(device, must_exist=True))
+        take_access(paths, device, orders.certificates(device, must_exist=True))
         _note(database, "device.revoke", device)
     if as_json:
         print_json({"device": device, "revoked": True})
@@ -120,7 +120,7 @@ def retire(device: str, state: Path, as_json: bool) -> int:
         from ..controller.audit import person_here
         from ..controller.enrollment import take_access
 
-        take_access(paths, device, orders.certificate(device, must_exist=True))
+        take_access(paths, device, orders.certificates(device, must_exist=True))
         orders.retire(device, time.time(), person_here())
     if as_json:
         print_json({"device": device, "retired": True})

@@ -104,15 +104,23 @@ def renew(state: Path, keys_folder: Path | None, as_json: bool) -> int:
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="File to write the approval to.")
 @json_option
 def approve(model: Path, state: Path, keys_folder: Path | None, name: str | None, codec: str, before: Path | None, out: Path, as_json: bool) -> int:
-    """Approve MODEL with the offline keys: deploy it with --approval, where they are not."""
+    """Approve MODEL with the offline keys: deploy it with --approval, where they are not. Wheels are a version of the agent."""
     import msgspec
 
+    from ..controller.blobs import BlobStore
     from ..controller.ceremony import approve_model
     from ..controller.keys import fleet_name
+    from ..controller.packages import is_package, pack_package
     from ..core.files import write_atomic
+    from ..core.wire.messages import AGENT_MODEL
 
-    paths, model_name = fleet_paths(state), name_of(model, name)
-    artifact, model_file = pack_here(paths, model, codec)
+    paths = fleet_paths(state)
+    if is_package(model):
+        model_name = AGENT_MODEL
+        artifact, model_file = pack_package(BlobStore(paths.blobs), model)
+    else:
+        model_name = name_of(model, name)
+        artifact, model_file = pack_here(paths, model, codec)
     earlier = None if before is None else read_approval(before)
     approval = approve_model(fleet_name(paths), model_name, artifact, model_file, keys_folder or paths.keys, _now(), earlier)
     write_atomic(out, msgspec.json.encode(approval))

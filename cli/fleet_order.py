@@ -30,6 +30,7 @@ _OPTIONS = (
     click.option("--deadline", "deadline_s", type=click.FloatRange(1, 30 * 86400), default=86400.0, show_default=True, help="Seconds in all."),
     click.option("--approval", "approval_file", type=existing_path, help="Approval of the model by the offline keys, where they are not here."),
     click.option("--activation", default="at-once", show_default=True, help="at-once, idle, or a window in UTC as 02:00-05:30."),
+    click.option("--urgent", "is_urgent", is_flag=True, help="Fetch it over metered links at any time, and beyond their budgets."),
 )
 
 
@@ -59,6 +60,7 @@ def order_of(
     probation_s: float,
     deadline_s: float,
     activation: str,
+    is_urgent: bool,
     approval_file: Path | None,
 ) -> Order:
     """What the options order.
@@ -91,6 +93,7 @@ def order_of(
         deadline_s=deadline_s,
         probation_s=probation_s,
         activation=policy,
+        is_urgent=is_urgent,
     )
     return approved(paths, model_name, order, approval_file)
 
@@ -111,12 +114,13 @@ def approved(paths: FleetPaths, model_name: str, order: Order, approval_file: Pa
     from ..core.approval import check_approval
 
     anchor, fleet = open_anchor(paths.trust), fleet_name(paths)
+    is_demanded = anchor.policy.approvals or order.kind == "agent"
     if approval_file is not None:
         order = msgspec.structs.replace(order, approval=read_approval(approval_file))
-    elif anchor.policy.approvals and load_signers(paths.keys, "targets"):
+    elif is_demanded and load_signers(paths.keys, "targets"):
         now = dt.datetime.now(dt.timezone.utc)
         order = msgspec.structs.replace(order, approval=approve_model(fleet, model_name, order.model, order.model_file, paths.keys, now))
-    if anchor.policy.approvals:
+    if is_demanded:
         check_approval(anchor, fleet, model_name, order)  # here, and not on a thousand devices
     return order
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 WATCH_POLL_S = 0.5
 
-_PLAN_OPTIONS = (
+PLAN_OPTIONS = (
     click.option("--canary", type=int, default=7, show_default=True, help="Devices of each hardware class that go first."),
     click.option("--share", "shares", type=float, multiple=True, help="Share of all devices up to a wave, cumulative; may be repeated."),
     click.option("--growth", type=float, default=3.0, show_default=True, help="Each wave is so many times the last, without --share."),
@@ -48,7 +48,7 @@ _PLAN_OPTIONS = (
     click.option("--max-energy-ratio", type=float, default=1.1, show_default=True, help="Energy against what it ran before."),
     click.option("--late-joiners/--no-late-joiners", default=True, show_default=True, help="Whether later devices take part."),
 )
-_PLAN_KEYS = (
+PLAN_KEYS = (
     "canary", "shares", "growth", "rate_per_min", "max_failed", "max_failed_share", "min_succeeded_share", "device_timeout_s", "soak_s", "approval",
     "on_failure", "on_unproven", "min_good_share", "confidence", "max_latency_ratio", "max_energy_ratio", "late_joiners",
 )  # fmt: skip
@@ -58,7 +58,7 @@ _PLAN_KEYS = (
 @click.argument("model", type=existing_path)
 @state_option
 @with_options(selector_options)
-@with_options(_PLAN_OPTIONS)
+@with_options(PLAN_OPTIONS)
 @order_options
 @json_option
 def rollout(
@@ -76,7 +76,7 @@ def rollout(
     from ..controller.rollout_plan import RolloutPlan, check_plan
 
     paths, model_name = fleet_paths(state), name_of(model, name)
-    plan = check_plan(RolloutPlan(**{key: options.pop(key) for key in _PLAN_KEYS}))
+    plan = check_plan(RolloutPlan(**{key: options.pop(key) for key in PLAN_KEYS}))
     with fleet_database(paths) as database:
         from ..controller.blobs import BlobStore
         from ..controller.inventory import Inventory, Selector, parse_labels
@@ -89,9 +89,38 @@ def rollout(
         order = order_of(paths, model, model_name, **options)
         earlier = Orders(database, fleet_name(paths)).goals(model_name, [member.device for member in chosen])
         order = with_shortcuts(order, earlier, BlobStore(paths.blobs))
-        identity = _rollouts(paths, database).start(model_name, order, selector, plan, person_here(), time.time())
+        identity = rollouts_of(paths, database).start(model_name, order, selector, plan, person_here(), time.time())
     if as_json:
         print_json({"rollout": identity, "deployment": order.deployment, "model": model_name, "version": order.version})
+    else:
+        click.echo(f"{identity}: edgewright fleet rollouts {identity} --watch")
+    return 0
+
+
+@click.command("rollout-again")
+@click.argument("deployment", default="latest")
+@state_option
+@with_options(selector_options)
+@with_options(PLAN_OPTIONS)
+@json_option
+def rollout_again(
+    deployment: str, state: Path, names: tuple[str, ...], labels: tuple[str, ...], hardware_class: str | None, as_json: bool, **options: Any
+) -> int:
+    """Roll out once more what was deployed as DEPLOYMENT, with its files, budget and recipe."""
+    from ..controller.audit import person_here
+    from ..controller.keys import fleet_name
+    from ..controller.rollout_plan import RolloutPlan, check_plan
+
+    paths = fleet_paths(state)
+    plan = check_plan(RolloutPlan(**{key: options.pop(key) for key in PLAN_KEYS}))
+    with fleet_database(paths) as database:
+        from ..controller.deeds import Deeds
+        from ..controller.inventory import Selector, parse_labels
+
+        selector = Selector(devices=tuple(dict.fromkeys(names)), labels=parse_labels(labels), hardware_class=hardware_class)
+        identity = Deeds(database, paths, fleet_name(paths)).start(deployment, selector, plan, person_here(), time.time())
+    if as_json:
+        print_json({"rollout": identity})
     else:
         click.echo(f"{identity}: edgewright fleet rollouts {identity} --watch")
     return 0
@@ -106,7 +135,7 @@ def rollouts(identity: str | None, state: Path, is_watching: bool, as_json: bool
     """List the rollouts, or show ROLLOUT with its waves; exits 1 when it has not succeeded."""
     paths = fleet_paths(state)
     with fleet_database(paths) as database:
-        known = _rollouts(paths, database)
+        known = rollouts_of(paths, database)
         if identity is None and not is_watching:
             views = known.all(time.time())
             if as_json:
@@ -154,7 +183,8 @@ def _print(view: RolloutView) -> None:
             click.echo(printable(f"  {figure.hardware_class}  {figure.figure}  {before} → {figure.median_new:.4g}  {share}"))
 
 
-def _rollouts(paths: FleetPaths, database: Database) -> Rollouts:
+def rollouts_of(paths: FleetPaths, database: Database) -> Rollouts:
+    """The rollouts of a fleet."""
     from ..controller.keys import fleet_name
     from ..controller.orders import Orders
     from ..controller.rollouts import Rollouts
@@ -168,7 +198,7 @@ def order_rollout(state: Path, identity: str, verb: str, *, as_json: bool) -> in
 
     paths = fleet_paths(state)
     with fleet_database(paths) as database:
-        known, now_s = _rollouts(paths, database), time.time()
+        known, now_s = rollouts_of(paths, database), time.time()
         identity = known.view(identity, now_s).rollout
         result = getattr(known, verb)(identity, person_here(), now_s)
         view = known.view(identity, now_s)
@@ -186,7 +216,7 @@ def open_rollout(state: Path, identity: str) -> str | None:
     paths = fleet_paths(state)
     with fleet_database(paths) as database:
         try:
-            view = _rollouts(paths, database).view(identity, time.time())
+            view = rollouts_of(paths, database).view(identity, time.time())
         except Rejected:
             return None
     return view.rollout if identity in {view.rollout, view.deployment} else None

@@ -20,15 +20,18 @@ from ..controller.access import CONTROLLER_USER, mosquitto_acl
 from ..controller.authority import CA_NAME
 from ..controller.banishment import Banishment
 from ..controller.blobs import BlobStore
+from ..controller.broadcast import MIN_DEVICES
 from ..controller.broker import ACL_NAME, Kind, OwnBroker, TlsListener
 from ..controller.conductor import Conductor
 from ..controller.database import Database, place_of
+from ..controller.demand import Demand
 from ..controller.enrollment import Address, controller_password, write_address
 from ..controller.keys import fleet_name
 from ..controller.leases import Alone, Leases
 from ..controller.orders import Orders
 from ..controller.paths import FleetPaths
 from ..controller.recorder import Recorder
+from ..controller.renewals import Renewals
 from ..controller.service import Parts, Service
 from ..controller.signing import Signing
 from ..core.errors import Faulty, Rejected, Unfit
@@ -132,6 +135,7 @@ def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop:
             blobs=BlobStore(paths.blobs),
             signing=Signing(paths),
             change_mark=database.change_mark,
+            demand=Demand(database, MIN_DEVICES),
             sharing=Alone() if database.is_sqlite else Leases(database),
         )
         with contextlib.closing(Service(parts, options)) as service:
@@ -142,14 +146,17 @@ def _serve(paths: FleetPaths, options: LinkOptions, own: OwnBroker | None, stop:
                 _check_up(service, options)
                 _say_ready(fleet, options, own, as_json=as_json)
                 banishment = Banishment(paths, fleet, options) if own is not None else None
-                service.run(lambda: stop.is_set or _has_died(own, banishment))
+                renewals = Renewals(paths, fleet, orders)
+                service.run(lambda: stop.is_set or _has_died(own, banishment, renewals))
             if own is not None and own.has_died() and not stop.is_set:
                 raise Faulty("broker-died", f"the {own.kind} broker ended by itself", f"See {paths.broker / 'broker.log'}")
     return 0
 
 
-def _has_died(own: OwnBroker | None, banishment: Banishment | None = None) -> bool:
-    """Whether our broker is gone; with `banishment`, it is told of what has changed about who may connect as well."""
+def _has_died(own: OwnBroker | None, banishment: Banishment | None = None, renewals: Renewals | None = None) -> bool:
+    """Whether our broker is gone; with `banishment` and `renewals`, what has changed about who may connect is done as well."""
+    if renewals is not None:
+        renewals.look(time.time())
     if own is None:
         return False
     if banishment is not None:

@@ -26,7 +26,7 @@ from .paths import FleetPaths
 
 if TYPE_CHECKING:
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 AUTHORITY_YEARS = 20
 DEVICE_DAYS = 365
@@ -59,7 +59,7 @@ def make_authority(paths: FleetPaths, fleet: str, now: dt.datetime) -> None:
             return
         key = ec.generate_private_key(ec.SECP256R1())
         name = _name(f"edgewright fleet {fleet}", fleet)
-        builder = _builder(name, key, now, AUTHORITY_YEARS * 365)
+        builder = _builder(name, key.public_key(), now, AUTHORITY_YEARS * 365)
         usage = x509.KeyUsage(
             digital_signature=False,
             content_commitment=False,
@@ -87,6 +87,26 @@ def issue_client(paths: FleetPaths, fleet: str, name: str, now: dt.datetime, day
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     return _issue(paths, fleet, name, now, days, ExtendedKeyUsageOID.CLIENT_AUTH, x509.SubjectAlternativeName([x509.DNSName(f"{name}.{fleet}")]))
+
+
+def reissue(paths: FleetPaths, fleet: str, name: str, before: bytes, now: dt.datetime, days: int = DEVICE_DAYS) -> Issued:
+    """A later certificate for the key of the certificate `before`; nobody needs that key for it, and `Issued.key` is empty.
+
+    Raises:
+        Unfit: ``authority-unreadable``.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    key = x509.load_pem_x509_certificate(before).public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    names = x509.SubjectAlternativeName([x509.DNSName(f"{name}.{fleet}")])
+    return _certified(paths, fleet, name, now, days, ExtendedKeyUsageOID.CLIENT_AUTH, names, key, b"")
+
+
+def is_revoked(paths: FleetPaths, serial: str) -> bool:
+    return serial in _revoked(paths)
 
 
 def issue_server(paths: FleetPaths, fleet: str, hosts: Sequence[str], now: dt.datetime, folder: Path | None = None) -> None:
@@ -140,11 +160,26 @@ def write_revocations(paths: FleetPaths, now: dt.datetime) -> None:
 def _issue(
     paths: FleetPaths, fleet: str, name: str, now: dt.datetime, days: int, purpose: x509.ObjectIdentifier, names: x509.SubjectAlternativeName
 ) -> Issued:
-    from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    authority, authority_key = _authority(paths)
     key = ec.generate_private_key(ec.SECP256R1())
+    return _certified(paths, fleet, name, now, days, purpose, names, key.public_key(), _key_pem(key))
+
+
+def _certified(
+    paths: FleetPaths,
+    fleet: str,
+    name: str,
+    now: dt.datetime,
+    days: int,
+    purpose: x509.ObjectIdentifier,
+    names: x509.SubjectAlternativeName,
+    key: EllipticCurvePublicKey,
+    key_pem: bytes,
+) -> Issued:
+    from cryptography import x509
+
+    authority, authority_key = _authority(paths)
     builder = _builder(_name(name, fleet), key, now, days)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False).add_extension(names, critical=False)
@@ -152,7 +187,7 @@ def _issue(
     builder = builder.add_extension(issuer_key, critical=False)
     certificate = _signed(builder, authority.subject, authority_key)
     parsed = x509.load_pem_x509_certificate(certificate)
-    return Issued(certificate, _key_pem(key), f"{parsed.serial_number:x}", (now + dt.timedelta(days=days)).timestamp())
+    return Issued(certificate, key_pem, f"{parsed.serial_number:x}", (now + dt.timedelta(days=days)).timestamp())
 
 
 def _name(name: str, fleet: str) -> x509.Name:
@@ -163,10 +198,10 @@ def _name(name: str, fleet: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, fleet), x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
 
 
-def _builder(subject: x509.Name, key: EllipticCurvePrivateKey, now: dt.datetime, days: int) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, key: EllipticCurvePublicKey, now: dt.datetime, days: int) -> x509.CertificateBuilder:
     from cryptography import x509
 
-    builder = x509.CertificateBuilder().subject_name(subject).public_key(key.public_key())
+    builder = x509.CertificateBuilder().subject_name(subject).public_key(key)
     builder = builder.serial_number(x509.random_serial_number())
     return builder.not_valid_before(now - dt.timedelta(days=CLOCK_DAYS)).not_valid_after(now + dt.timedelta(days=days))
 

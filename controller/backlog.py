@@ -57,6 +57,11 @@ class Backlog:
             self._bytes -= len(arrival.payload)
             return arrival
 
+    def wait(self, wait_s: float) -> None:
+        """Until there is something, or `wait_s` has passed, or `wake` or `close` was called."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._is_awake or self._is_closed, wait_s)
+
     def take(self, most: int, wait_s: float | None) -> list[Arrival]:
         """The oldest ones, as many as are there and `most` at most; waits as `get` does for the first."""
         with self._changed:

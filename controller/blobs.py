@@ -14,7 +14,7 @@ from ..core.artifact import Artifact, Blob, describe_bytes, describe_file
 from ..core.digest import is_digest
 from ..core.errors import Rejected
 from ..core.files import disk_errors, move_durably, write_atomic
-from ..core.wire.frames import CHUNK_BYTES
+from ..core.wire.frames import CHUNK_BYTES, chunk_count
 
 MAX_OPEN = 32
 _SCRATCH = ".adding-"
@@ -113,6 +113,11 @@ class BlobReader:
         """Chunk `index`, empty behind the blob's end; None when there is no such blob."""
         descriptor = self._descriptor(digest)
         return None if descriptor is None else os.pread(descriptor, CHUNK_BYTES, index * CHUNK_BYTES)
+
+    def count(self, digest: str) -> int:
+        """How many chunks the blob has; 0 when there is no such blob."""
+        descriptor = self._descriptor(digest)
+        return 0 if descriptor is None else chunk_count(os.fstat(descriptor).st_size)
 
     def _descriptor(self, digest: str) -> int | None:
         if digest in self._open:

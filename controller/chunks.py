@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 
 from ..core.errors import EdgewrightError
-from ..core.wire.frames import encode_chunk, encode_unknown_blob
+from ..core.wire.frames import encode_chunk, encode_shared_blob, encode_unknown_blob
 from ..core.wire.messages import Get, decode
-from ..core.wire.topics import Address, parse_topic, topic
+from ..core.wire.topics import Address, broadcast_topic, parse_topic, topic
 from .backlog import Arrival, Backlog
 from .blobs import BlobReader, BlobStore
+from .broadcast import Broadcasts
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ MAX_WAITING = 5_000
 MAX_GET_BYTES = 4096
 STALE_S = 10.0
 STOP_S = 5.0
+STREAM_POLL_S = 0.02
+STREAMED_AT_ONCE = 8
 
 Send = Callable[[str, bytes], bool]
 """Publishes one frame on a topic; False when it could not be handed over."""
@@ -31,8 +34,10 @@ IsMine = Callable[[str], bool]
 class ChunkServer:
     """Serves requests in the order they came. A request may wait `STALE_S`: its device has asked again by then."""
 
-    def __init__(self, blobs: BlobStore, send: Send, is_mine: IsMine) -> None:
+    def __init__(self, fleet: str, blobs: BlobStore, send: Send, is_mine: IsMine, wanting: Callable[[str], int]) -> None:
+        self._fleet = fleet
         self._reader = BlobReader(blobs)
+        self._broadcasts = Broadcasts(wanting)
         self._send = send
         self._is_mine = is_mine
         self._waiting = Backlog(MAX_WAITING, MAX_WAITING * MAX_GET_BYTES)
@@ -52,16 +57,30 @@ class ChunkServer:
 
     def _run(self) -> None:
         while not self._waiting.is_closed:
-            arrival = self._waiting.get(None)
-            if arrival is None:
-                continue
+            # Requests first: they say how far a stream may go.
+            arrival = self._waiting.get(None if self._broadcasts.is_idle else 0.0)
             try:
-                self._answer(arrival)
+                if arrival is not None:
+                    self._answer(arrival)
+                elif not self._broadcasts.is_idle and not self._stream():
+                    self._waiting.wait(STREAM_POLL_S)
             except EdgewrightError as error:
-                log.warning("Dropped a request on %s: %s", arrival.topic, error.reason.line())
+                log.warning("Dropped a request on %s: %s", arrival.topic if arrival else "a broadcast", error.reason.line())
             except Exception:  # one request must not end the serving of all others
-                log.exception("A request on %s could not be answered", arrival.topic)
+                log.exception("A request on %s could not be answered", arrival.topic if arrival else "a broadcast")
         self._reader.close()
+
+    def _stream(self) -> bool:
+        """Send a few chunks to all who listen; False when none is due."""
+        for number in range(STREAMED_AT_ONCE):
+            due = self._broadcasts.next_chunk(time.monotonic())
+            if due is None:
+                return number > 0
+            digest, index = due
+            data = self._reader.chunk(digest, index)
+            if data:
+                self._send(broadcast_topic(self._fleet, digest), encode_chunk(digest, index, data))
+        return True
 
     def _answer(self, arrival: Arrival) -> None:
         get, address = decode(arrival.payload, Get), parse_topic(arrival.topic)
@@ -69,6 +88,12 @@ class ChunkServer:
             log.warning("Dropped a request on %s that names another device", arrival.topic)
             return
         if not self._is_mine(get.digest):
+            return
+        if get.heard is not None:
+            self._broadcasts.heard(get.device, get.digest, get.heard, time.monotonic())
+            return
+        if self._broadcasts.asked(get.device, get.digest, self._reader.count(get.digest), time.monotonic()) == "listen":
+            self._send(topic(address.fleet, address.device, "blob"), encode_shared_blob(get.digest))
             return
         left = min(get.window, MAX_CHUNKS_PER_GET)
         for first, last in get.ranges:

@@ -12,9 +12,10 @@ from sqlalchemy import select
 from ..core.wire.messages import Measurement
 from .database import Database
 from .rollout_tables import MeasurementRow
-from .tables import Device, Target
+from .tables import Device, Goal, Target
 
 FP32 = "fp32"
+CHOSEN = "chosen"
 MAX_LOOKED_AT = 500
 
 
@@ -61,6 +62,14 @@ class Comparison:
         query = select(*(getattr(MeasurementRow, name) for name in _Row._fields)).where(MeasurementRow.deployment == deployment)
         with self._database.reading() as session:
             rows = [_Row(*row) for row in session.execute(query)]
+        return compare(rows)
+
+    def of_goals(self) -> list[EngineMedians]:
+        """What devices measured for what is their goal now, by hardware class: FP32, and whatever they chose, as ``chosen``."""
+        is_its = (Goal.deployment == MeasurementRow.deployment) & (Goal.device == MeasurementRow.device)
+        query = select(*(getattr(MeasurementRow, name) for name in _Row._fields)).join(Goal, is_its)
+        with self._database.reading() as session:
+            rows = [_Row(*row)._replace(candidate=CHOSEN, backend="") for row in session.execute(query)]
         return compare(rows)
 
     def points(self, deployment: str) -> list[EnginePoint]:

@@ -9,6 +9,8 @@ from typing import Literal, get_args
 
 import msgspec
 
+from ..core.anchor import open_anchor
+from ..core.approval import check_approval
 from ..core.profile import ProfileOrder
 from ..core.wire.messages import Order
 from .audit import note
@@ -44,6 +46,7 @@ class Deeds:
     def __init__(self, database: Database, paths: FleetPaths, fleet: str) -> None:
         self._database = database
         self._paths = paths
+        self._fleet = fleet
         self._orders = Orders(database, fleet)
         self._rollouts = Rollouts(database, self._orders)
 
@@ -58,13 +61,16 @@ class Deeds:
         """Roll out once more what was deployed as `deployment`, with its budget, recipe and approval; returns the new rollout's id.
 
         Raises:
-            Rejected: ``deployment-unknown``, and what `Rollouts.start` raises.
+            Rejected: ``deployment-unknown``, ``approval-withdrawn`` and the like, and what `Rollouts.start` raises.
         """
         known = Reports(self._database).deployment(deployment)
         with self._database.reading() as session:
             row = session.get(Deployment, known.deployment)
             assert row is not None
             order = msgspec.json.decode(row.body, type=Order)
+        anchor = open_anchor(self._paths.trust)
+        if anchor.policy.approvals:
+            check_approval(anchor, self._fleet, known.model, order)  # it may have been withdrawn since: here, and not on a thousand devices
         fresh = msgspec.structs.replace(order, deployment=new_deployment_id(known.model), retry=0)
         return self._rollouts.start(known.model, fresh, selector, plan, actor, now_s)
 
@@ -96,11 +102,11 @@ class Deeds:
             Rejected: ``device-unknown``.
             Unfit: ``authority-unreadable``.
         """
-        serial = self._orders.certificate(device, must_exist=True)
+        serials = self._orders.certificates(device, must_exist=True)
         if deed == "wipe":
             self._orders.wipe(device, now_s, actor)
             return
-        take_access(self._paths, device, serial)
+        take_access(self._paths, device, serials)
         if deed == "retire":
             self._orders.retire(device, now_s, actor)
             return

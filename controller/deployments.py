@@ -150,11 +150,11 @@ def _row(session: Session, identity: str) -> Deployment:
 
 
 def _states(session: Session, deployments: Sequence[str]) -> dict[str, list[StateCount]]:
-    state = func.coalesce(Target.state, "")
-    query = select(Target.deployment, state, func.count()).where(Target.deployment.in_(deployments)).group_by(Target.deployment, state)
+    counted = select(Target.deployment, Target.state, func.count()).where(Target.deployment.in_(deployments))
+    query = counted.group_by(Target.deployment, Target.state)
     found: dict[str, list[StateCount]] = {}
-    for deployment, name, count in session.execute(query.order_by(Target.deployment, state)):
-        found.setdefault(deployment, []).append(StateCount(state=name, goals=count))
+    for deployment, name, count in session.execute(query.order_by(Target.deployment, Target.state)):
+        found.setdefault(deployment, []).append(StateCount(state=name or "", goals=count))
     return found
 
 

@@ -60,12 +60,12 @@ def enroll(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path
     except OSError as error:
         raise Rejected("out-unusable", f"{out} cannot be written: {error.strerror}", "Give --out a folder that this user may write") from error
     # Last: a failure above leaves an enrolled device as it was.
-    take_access(paths, device, orders.certificate(device))
+    take_access(paths, device, orders.certificates(device))
     if isinstance(login, str):
         set_password(paths.passwords, device, login)
         orders.enroll(device, time.time())
     else:
-        orders.enroll(device, time.time(), login.serial, login.expires_s)
+        orders.enroll(device, time.time(), login.serial, login.expires_s, login.certificate)
 
 
 def renew(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path) -> None:
@@ -75,7 +75,7 @@ def renew(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path)
         Rejected: ``device-unknown``, ``out-not-empty``, ``out-unusable``.
         Unfit: ``authority-unreadable``.
     """
-    orders.certificate(device, must_exist=True)
+    orders.certificates(device, must_exist=True)
     try:
         if out.exists() and any(out.iterdir()):
             raise Rejected("out-not-empty", f"{out} is not empty", "Give --out a new or empty folder")
@@ -83,15 +83,15 @@ def renew(paths: FleetPaths, orders: Orders, fleet: str, device: str, out: Path)
         issued = _certify(paths, fleet, device, out)
     except OSError as error:
         raise Rejected("out-unusable", f"{out} cannot be written: {error.strerror}", "Give --out a folder that this user may write") from error
-    orders.certified(device, issued.serial, issued.expires_s)
+    orders.certified(device, issued.serial, issued.expires_s, issued.certificate)
 
 
-def take_access(paths: FleetPaths, device: str, serial: str) -> None:
+def take_access(paths: FleetPaths, device: str, serials: tuple[str, ...]) -> None:
     """What `device` logs in with is good no more, and a connection that it has is ended by the serving process."""
     had_password = remove_password(paths.passwords, device)
-    if serial:
+    for serial in serials:
         revoke(paths, serial, _now())
-    if serial or had_password:
+    if serials or had_password:
         with (paths.broker / BANISHED_NAME).open("a", encoding="ascii") as file:
             file.write(f"{device}\n")
 

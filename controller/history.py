@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -122,6 +123,12 @@ class DeviceHistory:
         query = select(CommandRow).where(CommandRow.device == device).order_by(CommandRow.created_s.desc(), CommandRow.id).limit(limit)
         with self._database.reading() as session:
             return [_command(row) for row in session.scalars(query)]
+
+    def models_of(self, deployments: Iterable[str]) -> dict[str, str]:
+        """Which model each of `deployments` is of."""
+        query = select(Deployment).where(Deployment.id.in_(set(deployments)))
+        with self._database.reading() as session:
+            return {row.id: row.model for row in session.scalars(query)}
 
     def last_profile(self, device: str) -> ProfileView | None:
         """The latest whole answer to a command ``profile``; None = there is none."""

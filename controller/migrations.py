@@ -12,7 +12,7 @@ from sqlalchemy import Connection, text
 from . import account_tables, rollout_tables  # the modules register their tables
 from .tables import EventRow, Table
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 assert account_tables.AuditRow.metadata is rollout_tables.RolloutRow.metadata is Table.metadata
 

@@ -23,12 +23,13 @@ from .audit import note
 from .database import Database
 from .goals import Wanted, check_fits, goals_of, portions, set_goals
 from .rollout_tables import MemberRow
-from .tables import CommandRow, Deployment, Device, Goal, ProfileRow, Target
+from .tables import CertificateRow, CommandRow, Deployment, Device, Goal, ProfileRow, Target
 
 DESIRED_LIFE_S = 7 * 86400.0
 COMMAND_LIFE_S = 600.0
 UNSENT_S = 5.0
 BATCH = 100
+MAX_CERTIFICATES = 32
 
 Verb = Literal["cancel", "rollback", "release", "report", "profile"]
 Addressed = tuple[str, bytes]
@@ -46,7 +47,7 @@ class Orders:
         self._database = database
         self._fleet = fleet
 
-    def enroll(self, device: str, now_s: float, certificate: str = "", certificate_expires_s: float | None = None) -> None:
+    def enroll(self, device: str, now_s: float, certificate: str = "", certificate_expires_s: float | None = None, pem: bytes = b"") -> None:
         """Add the device. One that is enrolled already keeps its goals and its history and starts anew: it may be another board."""
         check_name(device, what="device")
         with self._database.transaction() as session:
@@ -58,14 +59,15 @@ class Orders:
                 known.online, known.session, known.goal_changed, known.retired_s = False, 0, True, None
                 known.reported = None
                 _begin_anew(session, device, now_s)
+            session.merge(CertificateRow(device=device, pem=pem))
 
     def enroll_many(self, devices: Sequence[str], now_s: float) -> None:
         """Add devices of which none is enrolled yet, in one transaction."""
         with self._database.transaction() as session:
             session.add_all(Device(name=check_name(name, what="device"), enrolled_s=now_s) for name in devices)
 
-    def certificate(self, device: str, *, must_exist: bool = False) -> str:
-        """The serial number of the device's certificate; empty when it has none.
+    def certificates(self, device: str, *, must_exist: bool = False) -> tuple[str, ...]:
+        """The serial numbers of every certificate that the device may log in with, the latest last.
 
         Raises:
             Rejected: ``device-unknown``.
@@ -74,12 +76,26 @@ class Orders:
             if must_exist:
                 self._existing(session, [device])
             known = session.get(Device, device)
-            return "" if known is None else known.certificate
+            return () if known is None else tuple(known.certificate.split())
 
-    def certified(self, device: str, serial: str, expires_s: float) -> None:
-        """The device has a new certificate."""
+    def certified(self, device: str, serial: str, expires_s: float, pem: bytes, *, is_reissued: bool = False) -> None:
+        """The device has a new certificate beside those that it had, which are good until they expire or its access is taken. One that was reissued
+        for its old key is sent to it with its goal.
+        """
         with self._database.transaction() as session:
-            session.execute(update(Device).where(Device.name == device).values(certificate=serial, certificate_expires_s=expires_s))
+            session.merge(CertificateRow(device=device, pem=pem, is_reissued=is_reissued))
+            row = session.get_one(Device, device)
+            row.goal_changed = row.goal_changed or is_reissued
+            row.certificate = " ".join((*row.certificate.split()[1 - MAX_CERTIFICATES :], serial))
+            row.certificate_expires_s = expires_s
+
+    def expiring(self, before_s: float, limit: int = BATCH) -> list[tuple[str, str, bytes]]:
+        """Devices whose latest certificate expires before then: name, its serial number, the certificate."""
+        due = Device.retired_s.is_(None) & (Device.certificate_expires_s < before_s) & (CertificateRow.pem != b"")
+        query = select(Device.name, Device.certificate, CertificateRow.pem).join(CertificateRow, CertificateRow.device == Device.name).where(due)
+        with self._database.reading() as session:
+            rows = session.execute(query.order_by(Device.certificate_expires_s).limit(limit))
+            return [(name, serials.split()[-1], pem) for name, serials, pem in rows if serials]
 
     def retire(self, device: str, now_s: float, actor: str = "") -> None:
         """The device leaves the fleet: it has no goal any more, and no order means it; its history stays.
@@ -188,6 +204,7 @@ class Orders:
 
     def _desired(self, session: Session, device: Device, sequence: int, now_s: float) -> Desired:
         query = select(Goal.model, Goal.retry, Deployment.body).join(Deployment, Deployment.id == Goal.deployment).where(Goal.device == device.name)
+        certificate = session.get(CertificateRow, device.name)
         return Desired(
             fleet=self._fleet,
             device=device.name,
@@ -198,6 +215,7 @@ class Orders:
                 model: msgspec.structs.replace(msgspec.json.decode(body, type=Order), retry=retry) for model, retry, body in session.execute(query)
             },
             wipe=device.wipe,
+            certificate=None if certificate is None or not certificate.is_reissued else certificate.pem.decode(),
         )
 
     def command(self, device: str, verb: Verb, *, deployment: str | None, model: str | None, now_s: float, actor: str = "") -> str:

@@ -63,14 +63,14 @@ class Overview:
     def look(self, now_s: float) -> FleetOverview:
         with self._database.reading() as session:
             classes = _classes(session)
-            here = Device.retired_s.is_(None)
+            never_seen, retired, expiring, unsent = _counts(session, now_s)
             return FleetOverview(
                 devices=sum(entry.devices for entry in classes),
                 online=sum(entry.online for entry in classes),
-                never_seen=_count(session, here & Device.seen_s.is_(None)),
-                retired=_count(session, Device.retired_s.is_not(None)),
-                expiring_certificates=_count(session, here & (Device.certificate_expires_s < now_s + EXPIRING_S)),
-                unsent_goals=_count(session, here & Device.unsent_s.is_not(None)),
+                never_seen=never_seen,
+                retired=retired,
+                expiring_certificates=expiring,
+                unsent_goals=unsent,
                 open_commands=session.scalar(select(func.count()).select_from(CommandRow).where(CommandRow.sent_s.is_(None))) or 0,
                 classes=tuple(classes),
                 states=tuple(_states(session)),
@@ -107,15 +107,24 @@ def _rollouts(session: Session) -> dict[str, int]:
     return {state: count for state, count in rows}  # noqa: C416 - rows are no pairs to mypy
 
 
-def _count(session: Session, condition: object) -> int:
-    return session.scalar(select(func.count()).select_from(Device).where(condition)) or 0  # type: ignore[arg-type] # a condition
+def _counts(session: Session, now_s: float) -> tuple[int, int, int, int]:
+    """Devices that were never seen, that are retired, whose certificates expire soon, whose goals wait: one look at every row, not four."""
+    here = Device.retired_s.is_(None)
+    conditions = (
+        here & Device.seen_s.is_(None),
+        Device.retired_s.is_not(None),
+        here & (Device.certificate_expires_s < now_s + EXPIRING_S),
+        here & Device.unsent_s.is_not(None),
+    )
+    found = session.execute(select(*(func.coalesce(func.sum(case((condition, 1), else_=0)), 0) for condition in conditions))).one()
+    never_seen, retired, expiring, unsent = (int(number) for number in found)
+    return never_seen, retired, expiring, unsent
 
 
 def _states(session: Session) -> list[StateCount]:
     is_its = (Target.deployment == Goal.deployment) & (Target.device == Goal.device)
-    state = func.coalesce(Target.state, "")
-    query = select(state, func.count()).select_from(Goal).outerjoin(Target, is_its).group_by(state).order_by(func.count().desc(), state)
-    return [StateCount(state=name, goals=count) for name, count in session.execute(query)]
+    query = select(Target.state, func.count()).select_from(Goal).outerjoin(Target, is_its).group_by(Target.state)
+    return [StateCount(state=name or "", goals=count) for name, count in session.execute(query.order_by(func.count().desc(), Target.state))]
 
 
 def _reasons(session: Session) -> list[tuple[str, Reason]]:

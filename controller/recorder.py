@@ -146,18 +146,24 @@ def _status(session: Session, message: Status, now_s: float) -> bool:
 
 def _capabilities(session: Session, message: Capabilities, now_s: float) -> bool:
     device = session.get(Device, message.device)
-    if device is not None:
-        device.capabilities, device.seen_s = msgspec.json.encode(message), now_s
+    body = msgspec.json.encode(message)
+    if device is not None and device.capabilities != body:
+        device.capabilities, device.seen_s = body, now_s
         device.hardware_class = message.hardware_class or message.board
     return device is not None
 
 
 def _reported(session: Session, message: Reported, now_s: float) -> bool:
-    """The device's whole truth; it also closes deployments whose last event was lost, and those that it has given up."""
+    """The device's whole truth; it also closes deployments whose last event was lost, and those that it has given up. What the broker only repeats,
+    because we asked for all that it retains, has done all that already.
+    """
     device = session.get(Device, message.device)
     if device is None:
         return False
-    device.reported, device.seen_s = msgspec.json.encode(message), now_s
+    body = msgspec.json.encode(message)
+    if device.reported == body:
+        return True
+    device.reported, device.seen_s = body, now_s
     for report in message.models.values():
         ending = closing(report, message.time_s)
         if ending is not None and report.deployment is not None:
@@ -207,9 +213,11 @@ def _profile(session: Session, message: ProfilePart, now_s: float) -> bool:
 def _load(session: Session, messages: Sequence[Message]) -> dict[str, Device]:
     """The devices that have said more than telemetry, by name, in one look; the session keeps them."""
     names: set[str] = {getattr(message, "device", "") for message in messages if isinstance(message, SPEAKING)}
+    kept = [_BODIES[kind] for kind in {type(message) for message in messages} if kind in _BODIES]
+    left_out = [defer(column) for column in (Device.desired, *_BODIES.values()) if not any(column is other for other in kept)]
     found: dict[str, Device] = {}
     for part in _parts(sorted(names)):
-        found.update({device.name: device for device in session.scalars(select(Device).where(Device.name.in_(part)).options(*_WITHOUT_BODIES))})
+        found.update({device.name: device for device in session.scalars(select(Device).where(Device.name.in_(part)).options(*left_out))})
     return found
 
 
@@ -335,4 +343,5 @@ _WRITERS: dict[type[Message], Callable[[Session, Any, float], bool]] = {
     ProfilePart: _profile,
 }
 SPEAKING: tuple[type[Message], ...] = (Event, *_WRITERS)
-_WITHOUT_BODIES = (defer(Device.capabilities), defer(Device.reported), defer(Device.desired))
+# What is large is loaded only to be held against what is said.
+_BODIES: dict[type[Message], Any] = {Capabilities: Device.capabilities, Reported: Device.reported}

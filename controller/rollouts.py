@@ -208,10 +208,13 @@ class Rollouts:
         with self._database.reading() as session:
             return _view(session, _row(session, identity), now_s)
 
-    def all(self, now_s: float, *, limit: int = 100) -> list[RolloutView]:
-        """The latest first."""
+    def all(self, now_s: float, *, limit: int = 100, only_open: bool = False) -> list[RolloutView]:
+        """The latest first; `only_open` leaves out those that are over."""
+        query = select(RolloutRow).order_by(RolloutRow.created_s.desc(), RolloutRow.id.desc()).limit(limit)
+        if only_open:
+            query = query.where(RolloutRow.state.not_in(OVER))
         with self._database.reading() as session:
-            rows = session.scalars(select(RolloutRow).order_by(RolloutRow.created_s.desc(), RolloutRow.id.desc()).limit(limit))
+            rows = list(session.scalars(query))
             return [_view(session, row, now_s) for row in rows]
 
     def members(

@@ -6,6 +6,7 @@ caller's, which owns the database.
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -19,6 +20,7 @@ from ..core.wire.topics import RETAINED, Channel, fleet_filter, qos_of, topic
 from .blobs import BlobStore
 from .chunks import ChunkServer
 from .conductor import Conductor
+from .demand import Demand
 from .hearing import Hearing
 from .in_flight import InFlight
 from .leases import Shares, Sharing
@@ -48,6 +50,7 @@ class Parts:
     signing: Signing
     change_mark: Callable[[], int]
     sharing: Sharing
+    demand: Demand
 
 
 class Service:
@@ -64,7 +67,8 @@ class Service:
         self._hearing = Hearing(parts.fleet, parts.recorder, replace(options, keeps_session=True))
         own = replace(options, client_id=f"{options.client_id}_{uuid.uuid4().hex[:12]}")
         self._link = Link(own, self, [(fleet_filter(parts.fleet, "get"), qos_of("get"))])
-        self._chunks = ChunkServer(parts.blobs, lambda name, frame: self._send(name, frame, qos=qos_of("blob")), self._is_mine)
+        send_frame = functools.partial(self._send, qos=qos_of("blob"))
+        self._chunks = ChunkServer(parts.fleet, parts.blobs, send_frame, self._is_mine, parts.demand.of)
 
     @property
     def is_up(self) -> bool:

@@ -21,7 +21,7 @@ class Device(Table):
     """One enrolled device and what it last said. `sequence` is the last number signed for it, `desired` the last envelope.
 
     `unsent_s` says since when `desired` has been signed and not yet handed to the broker; another controller does it when the signer has died.
-    `certificate` is the serial number of its latest certificate, in hex; `retired_s` says since when the device is no longer one of the
+    `certificate` has the serial numbers of its certificates, in hex, the latest last; `retired_s` says since when the device is no longer one of the
     fleet: its row stays for the history. `wipe` counts how often it shall have been wiped.
     """
 
@@ -45,6 +45,16 @@ class Device(Table):
     certificate_expires_s: Mapped[float | None] = mapped_column(default=None)
     retired_s: Mapped[float | None] = mapped_column(default=None)
     wipe: Mapped[int] = mapped_column(default=0)
+
+
+class CertificateRow(Table):
+    """The latest certificate of a device, in PEM; `is_reissued` says that the controller has made it by itself, and the device is to be given it."""
+
+    __tablename__ = "certificates"
+
+    device: Mapped[str] = mapped_column(primary_key=True)
+    pem: Mapped[bytes]
+    is_reissued: Mapped[bool] = mapped_column(default=False)
 
 
 class LabelRow(Table):

@@ -52,8 +52,9 @@ def check_approvals(anchor: Anchor, desired: Desired) -> None:
         Unfit: ``trust-invalid``.
     """
     policy = anchor.policy
-    for model, order in desired.models.items() if policy.approvals else ():
-        check_approval(anchor, desired.fleet, model, order)
+    for model, order in desired.models.items():
+        if policy.approvals or order.kind == "agent":  # a version of the agent is code, which no controller sends of its own
+            check_approval(anchor, desired.fleet, model, order)
 
 
 def check_approval(anchor: Anchor, fleet: str, model: str, order: Order) -> None:

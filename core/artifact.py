@@ -55,6 +55,11 @@ class Artifact(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return sum(blob.size_bytes for blob in self.files.values())
 
 
+def is_file_name(name: str) -> bool:
+    """Whether a file of an artifact may have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_artifact(artifact: Artifact) -> Artifact:
     """`artifact` itself when every name, size and digest is within bounds and every chunk list has the right length.
 

@@ -20,7 +20,6 @@ from .costs import Costs
 from .filters import first_filters
 from .generator import Entrant, Limits, entrants
 from .halving import halve
-from .onnx_form import onnx_of
 from .request import DistillOptions
 from .school import School
 from .spec import StudentSpec
@@ -52,10 +51,7 @@ def search_student(
         Unfit: ``cancelled`` when stopped: a search has nothing to resume.
     """
     limits = Limits(options.max_latency_ms, options.max_size_bytes, int(options.max_macs_ratio * school.network.macs))
-    found = [_measured(entrant, school, costs) for entrant in entrants(school.interface, limits, costs, most=MOST)]
-    running = [entrant for entrant in found if limits.max_ms is None or entrant.ms <= limits.max_ms]
-    if not running:
-        raise Rejected("no-student-fits", "no student is fast enough as a whole", "Raise --max-latency-ms, or name a student: --student SPEC")
+    running = entrants(school.interface, limits, costs, most=MOST)
     rounds = rounds_of(settings.epochs, len(school.samples.trained_on), settings.batch)
     total = sum(epochs * max(1, len(running) >> number) for number, epochs in enumerate(rounds))
     done = 0
@@ -83,11 +79,6 @@ def rounds_of(epochs: int, samples: int, batch: int) -> tuple[int, ...]:
     steps = max(1, samples // batch)
     first = max(2, math.ceil(FIRST_STEPS / steps))
     return tuple(min(first << number, max(1, epochs)) for number in range(ROUNDS))
-
-
-def _measured(entrant: Entrant, school: School, costs: Costs) -> Entrant:
-    model = onnx_of(entrant.wiring, first_filters(entrant.wiring, 0), replace(school.interface, batch=1))
-    return replace(entrant, ms=costs.whole_ms(model))
 
 
 def _tried(entrant: Entrant, school: School, settings: TrainSettings, stop: Callable[[], bool]) -> tuple[float, float]:

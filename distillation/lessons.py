@@ -7,7 +7,7 @@ again each time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -76,6 +76,15 @@ class Lessons:
         return True
 
 
+def labelled(dataset: Dataset, labels: Path | None) -> Dataset:
+    """`dataset` with the labels of that ``.npy`` for its own; None = as it is.
+
+    Raises:
+        Rejected: ``dataset-wrong-labels``, ``dataset-unreadable``.
+    """
+    return dataset if labels is None else replace(dataset, labels=labels_from_array(labels.name, open_npy(labels), dataset.samples))
+
+
 def read_lessons(dataset: Dataset, model: object, interface: Interface, teacher: Teacher, *, labels: Path | None = None) -> Lessons:
     """Read up to `MAX_SAMPLES` samples, fewer when they are large. `labels` is an ``.npy`` of integers that replaces the dataset's own.
 
@@ -85,7 +94,7 @@ def read_lessons(dataset: Dataset, model: object, interface: Interface, teacher:
     if dataset.samples < MIN_SAMPLES:
         message = f"{dataset.name} has {dataset.samples} samples, a student needs at least {MIN_SAMPLES}"
         raise Rejected("too-few-samples", message, "Give more samples, with labels or without: some hundreds at least")
-    known = dataset.labels if labels is None else labels_from_array(labels.name, open_npy(labels), dataset.samples)
+    known = labelled(dataset, labels).labels
     if known is not None and interface.classes is not None and known.max() >= interface.classes:
         message = f"there is the label {known.max()}, the teacher has the classes 0 to {interface.classes - 1}"
         raise Rejected("dataset-wrong-labels", message, "Label with the teacher's own classes, counted from 0")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from ..calibration.normalize import normalized_model
 from ..compression.network import Network
 from ..core.card import ModelCard
@@ -23,6 +25,8 @@ from .teacher import Size, open_teacher
 from .wiring import Wiring
 
 Progress = Callable[[float, str], None]
+# How many samples tell whether labels are the teacher's at all, and up to how many times the share that guessing gets right they seem not to be.
+_ASKED, _DOUBTFUL = 256, 1.5
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,23 @@ def open_school(path: Path, card: ModelCard, open_data: Callable[[], Dataset], o
         else:
             objective = objective_from_text(options.losses)
         check_objective(objective, interface, has_labels=has_labels, has_taps=has_taps)
-        notes = list(normalized.notes)
+        notes = [*normalized.notes, *_doubts(samples, interface)]
         if len(samples.inputs) < samples.offered:
             notes.append(f"{len(samples.inputs)} of {samples.offered} samples fit into memory and were used")
         yield School(path, network, interface, samples, objective, tuple(notes), options.threads)
+
+
+def _doubts(samples: Lessons, interface: Interface) -> list[str]:
+    """Labels in another order than the teacher's classes, or of other samples, can be read, and teach nonsense."""
+    if samples.labels is None or interface.classes is None:
+        return []
+    asked = np.linspace(0, len(samples.inputs) - 1, min(_ASKED, len(samples.inputs))).astype(np.intp)
+    share = float((samples.lesson(asked).output.argmax(1) == samples.labels[asked]).mean())
+    if share > _DOUBTFUL / interface.classes:
+        return []
+    return [
+        f"the teacher itself gets {100 * share:.0f} % of the labels right, and guessing 1 of {interface.classes}: do they belong to these samples?"
+    ]
 
 
 def _has_pictures(network: Network) -> bool:

@@ -97,8 +97,9 @@ class Found:
 
 
 def search_for_best(run: Run, built: Sequence[Built], floats: frozenset[str], data: Dataset, judge: Judge, progress: Progress) -> Found | None:
-    """Search, beginning with the fastest engine of `built`, of which quantised ones leave `floats` in float; without what a search needs, None
-    and a note, and nothing is measured for it.
+    """Search, beginning with the fastest engine of `built`, of which quantised ones leave `floats` in float.
+
+    Without what a search needs, None and a note, and nothing is measured for it.
     """
     request = run.request
     effort = QUICK if request.quick else Effort(_seconds(run))

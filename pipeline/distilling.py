@@ -27,6 +27,7 @@ from ..distillation.costs import MeasuredCosts
 from ..distillation.curves import svg_of
 from ..distillation.filters import first_filters
 from ..distillation.forward_only import fit_forward
+from ..distillation.lessons import labelled
 from ..distillation.onnx_form import onnx_of
 from ..distillation.record import Ending, History
 from ..distillation.request import DistillOptions
@@ -110,7 +111,9 @@ def run_distillation(
         write_atomic(out / STUDENT, made.model.SerializeToString())
         _copy_card(subject, out)
         progress(0.9, "measuring")
-        judged_by: tuple[Dataset, Measured] = (subject.dataset(data), "calibration") if evaluation_set is None else (evaluation_set, "evaluation")
+        judged_by: tuple[Dataset, Measured] = (
+            (labelled(subject.dataset(data), options.labels), "calibration") if evaluation_set is None else (evaluation_set, "evaluation")
+        )
         teacher, student, fidelity = _measure(subject, school, made.wiring, out, *judged_by, threads=options.threads, seconds=seconds)
     trained = made.trained
     result = DistillResult(

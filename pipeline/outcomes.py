@@ -15,7 +15,6 @@ import msgspec
 from .. import calibration as calibration_package
 from .. import compression as compression_package
 from .. import pipeline as pipeline_package
-from ..compression import search as search_package
 from ..core.search import SearchReport
 from ..engines.base import EngineFile
 from .build import Built, build_options, unfinished
@@ -47,7 +46,7 @@ def outcome_key(run: Run, before: Sequence[Built], effort: Effort) -> str:
     """The key of a search for something better than `before`."""
     request, card = run.request, run.subject.path.with_suffix(".toml")
     data = [digest_of_tree(None if path is None else Path(path)) for path in (request.calibration, request.evaluation)]
-    packages = (calibration_package, compression_package, search_package, pipeline_package)
+    packages = (calibration_package, compression_package, pipeline_package)
     return key_of(
         # Rewritten engines follow from the others.
         sorted(entry.fingerprint for entry in before if entry.name != "int8-tuned"),

@@ -16,7 +16,7 @@ from ..compression.codec.container import serialized
 from ..compression.samples import Samples
 from ..compression.search.build import built_whole
 from ..compression.search.plan import Plan, Setting
-from ..compression.search.skeleton import float_names
+from ..compression.search.skeleton import float_names, is_2_4
 from ..compression.search.space import Space
 from ..core.dataset import Dataset
 from ..core.files import write_atomic
@@ -59,7 +59,7 @@ class PlanBuilder:
             if card.is_file():
                 shutil.copyfile(card, target.with_suffix(".toml"))
             smaller = replace(run.subject, path=target)
-            climb = Climb(run, self.backend, smaller, name)
+            climb = Climb(run, self.backend, smaller, name, is_sparse=any(is_2_4(choice) for choice in plan.forms.values()))
             if self.setting == "float":
                 climb.build_exact(0.0, 1.0)
                 return (climb.built[0] if climb.built else None), model

@@ -140,6 +140,15 @@ class RebuildRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     items: tuple[RebuildItem, ...]
 
 
+class InstallRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A version of the agent to install from the files in `wheels` as the environment `out`, which does not exist. `config` is the agent's file."""
+
+    wheels: str
+    out: str
+    config: str
+    version: str
+
+
 class ProfileRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`path` is an ONNX file or an engine folder; None = the machine as it is. `root` is where the sensors are looked up, `state` the state
     folder whose engines are trusted; None = this user's.

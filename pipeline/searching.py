@@ -14,11 +14,12 @@ from ..calibration.normalize import normalized_model
 from ..calibration.table import load_table
 from ..compression.activations import Engine
 from ..compression.fidelity import Reference, record_reference
+from ..compression.forms._base import Form
 from ..compression.network import Network
 from ..compression.samples import read_samples
 from ..compression.search.bench import Bench, Measured, measure_variants
 from ..compression.search.costs import CostTable
-from ..compression.search.damage import FORMS, explore
+from ..compression.search.damage import FORMS, SPARSE_FORMS, explore
 from ..compression.search.keeping import KeptSpace, kept, space_of
 from ..compression.search.plan import Plan, Setting, Variant
 from ..compression.search.precision import Codes, float_choices, float_gains, offering_float
@@ -42,6 +43,7 @@ from .pricing import table_here
 from .rounds import Planned, Rounds
 from .run import Run
 from .skeletons import Skeletons
+from .sparse_race import why_no_sparse
 from .spending import Spending
 from .subject import batch_for
 from .underway import measuring
@@ -92,7 +94,9 @@ class Search:
         engine = Engine(0, self.run.cancel)
         network, is_classifier = Network(model), self.run.subject.classified is not None
         reference = record_reference(network, samples.first(effort.probes), engine, is_classifier=is_classifier)
-        space = self._space(network, lambda: explore(network, samples.first(effort.weighed), reference, engine, self.spending.part(0.0, 0.25)))
+        space = self._space(
+            network, lambda: explore(network, samples.first(effort.weighed), reference, engine, self.spending.part(0.0, 0.25), self._kinds)
+        )
         codes = self._codes()
         if codes is not None:
             space = offering_float(space, self._float_gains(network, codes, reference, engine))
@@ -100,6 +104,8 @@ class Search:
         wanted = tuple(dict.fromkeys(prices.wanted()))
         known = len(wanted) - len(table.missing(iter(wanted)))
         measured = self._time(table, wanted)
+        if (reason := why_no_sparse(self.backend)) is not None:
+            self.run.notes.append(f"2:4 sparsity was no choice: {reason}")
         rounds = Rounds(
             run=self.run,
             prices=prices,
@@ -141,7 +147,14 @@ class Search:
 
     @property
     def _opener(self) -> BackendOpener:
-        return BackendOpener(self.backend, BuildOptions(precision=self.start.options.precision, threads=self.run.request.threads))
+        is_sparse = self._kinds is SPARSE_FORMS
+        return BackendOpener(
+            self.backend, BuildOptions(precision=self.start.options.precision, threads=self.run.request.threads, is_sparse=is_sparse)
+        )
+
+    @property
+    def _kinds(self) -> tuple[Form, ...]:
+        return SPARSE_FORMS if why_no_sparse(self.backend) is None else FORMS
 
     # --- tables -----------------------------------------------------------------------------------------------------------------------
 
@@ -152,11 +165,12 @@ class Search:
             digest_of_model(self.run.subject.path),
             digest_of_tree(None if request.calibration is None else Path(request.calibration)),
             (effort.weighed, effort.probes),
+            [kind.name for kind in self._kinds],
             digest_of_code(compression_package),
         )
         found = None if cache is None else cache.take_value(_KIND, key, KeptSpace)
         if found is not None:
-            return space_of(network, found, FORMS)
+            return space_of(network, found, SPARSE_FORMS)
         space = made()
         if cache is not None:
             cache.put_value(_KIND, key, kept(space))
@@ -188,7 +202,8 @@ class Search:
         return found
 
     def _energy(self, call: Call) -> float | None:
-        found = measure_energy(call, seconds=_ENERGY_S, cancel=self.run.cancel).energy
+        # Idle power is in every plan alike.
+        found = measure_energy(call, seconds=_ENERGY_S, idle_s=0.0, cancel=self.run.cancel).energy
         return None if found is None else found.mean
 
     # --- limits -----------------------------------------------------------------------------------------------------------------------

@@ -24,6 +24,11 @@ Cancel = Callable[[], bool]
 _RACE_S = 0.5
 
 
+def why_no_sparse(backend: str) -> str | None:
+    """Why zeros in the pattern 2:4 gain nothing on `backend`; None when they may."""
+    return None if backend in SPARSE_BACKENDS else f"{backend} has no kernels that skip zeros"
+
+
 def race_sparse(subject: Subject, before: Any, after: Any, threads: int, cancel: Cancel) -> tuple[Latency, Latency]:
     """Latency of the dense model `before` and of `after` in 2:4, in turns.
 

@@ -60,6 +60,7 @@ class Spending:
 
         def report(share: float, note: str) -> None:
             self.reached = max(self.reached, start + (stop - start) * share)
-            self.progress(self.reached, f"{note}; at most {self.left_s:.0f} s more")
+            left = f"at most {self.left_s:.0f} s more" if self.left_s > 0 else "longer than planned: the search ends with this network"
+            self.progress(self.reached, f"{note}; {left}")
 
         return report

@@ -39,6 +39,7 @@ FLEET, DEVICE, MODEL = "ground", "board", "surface"
 PASSWORD = "ground"
 WAIT_S = 30.0
 COMMAND_AGAIN_S = 0.5
+WATCHDOG_S = 40.0
 T = TypeVar("T")
 
 CONFIG = """
@@ -58,7 +59,7 @@ trust = "trust"
 min_free_bytes = 0
 chunk_timeout_s = {chunk_timeout_s}
 [telemetry]
-interval_s = 0
+interval_s = {telemetry_s}
 {extra}
 """
 
@@ -70,9 +71,10 @@ class Ground:
     a killed process has written stays, whatever is synced.
     """
 
-    def __init__(self, folder: Path, broker: str = QUICK, chunk_timeout_s: float = 1.0) -> None:
+    def __init__(self, folder: Path, broker: str = QUICK, chunk_timeout_s: float = 1.0, telemetry_s: float = 0.0, notify: str = "") -> None:
         self.folder = folder
         self.device = folder / "device"
+        self.logs = self.device  # of the points that were passed, and of what the agent said
         self.state = self.device / "state"
         self.engines = folder / "engines"
         self.engines.mkdir(parents=True)
@@ -85,8 +87,13 @@ class Ground:
         self.blobs = BlobStore(paths.blobs)
         self._broker = broker
         self._chunk_timeout_s = chunk_timeout_s
+        self._telemetry_s = telemetry_s
+        # Where systemd would listen; its watchdog then has the unit's limit.
+        self._supervised = {"NOTIFY_SOCKET": notify, "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))} if notify else {}
         self._changed = threading.Condition()
         self._sequence = 0
+        # How a life may end before another is started: systemd starts an agent again whatever it ended with.
+        self.expected_ends = {-signal.SIGKILL}
         self.forget()
 
     def forget(self) -> None:
@@ -117,7 +124,7 @@ class Ground:
         )
         self._up = threading.Event()
         self._link = Link(options, self, [(topic(FLEET, DEVICE, channel), 1) for channel in ("get", "event", "reply", "telemetry", "profile")])
-        self.chunks = ChunkServer(self.blobs, self._serve)
+        self.chunks = ChunkServer(self.blobs, self._serve, lambda _digest: True)
         self.chunks.start()
         self._link.start()
         assert self._up.wait(WAIT_S)
@@ -125,7 +132,7 @@ class Ground:
             [sys.executable, str(Path(__file__).with_name("board.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=os.environ | {"EDGEWRIGHT_ENGINES": str(self.engines), "PYTHONSAFEPATH": ""},
+            env=os.environ | {"EDGEWRIGHT_ENGINES": str(self.engines), "PYTHONSAFEPATH": ""} | self._supervised,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -154,15 +161,23 @@ class Ground:
         for channel in ("desired", "reported", "status", "capabilities"):
             self._publish(channel, b"", retain=True)
         shutil.rmtree(self.device, ignore_errors=True)
-        self.device.mkdir(parents=True)
+        self.device.mkdir(parents=True, exist_ok=True)  # what is a file system of its own stays
         if base is not None:
             shutil.copytree(base, self.state, symlinks=True)
         else:
-            self.state.mkdir()
+            self.state.mkdir(exist_ok=True)
             for key in KEYS:
                 shutil.copy2(self.engines / "identity" / key, self.state / key)
         (self.device / "password").write_text(PASSWORD, "utf-8")
-        config = CONFIG.format(fleet=FLEET, device=DEVICE, port=self.port, broker=self._broker, extra=extra, chunk_timeout_s=self._chunk_timeout_s)
+        config = CONFIG.format(
+            fleet=FLEET,
+            device=DEVICE,
+            port=self.port,
+            broker=self._broker,
+            extra=extra,
+            chunk_timeout_s=self._chunk_timeout_s,
+            telemetry_s=self._telemetry_s,
+        )
         (self.device / "agent.toml").write_text(config, "utf-8")
 
     def start(self, target: str | None = None) -> None:
@@ -170,10 +185,10 @@ class Ground:
         wanted = {
             "config": str(self.device / "agent.toml"),
             "state": str(self.state),
-            "points": str(self.device / f"points-{len(self.lives)}"),
+            "points": str(self.logs / f"points-{len(self.lives)}"),
             "target": target,
             "worker": str(self.engines / WORKER),
-            "log": str(self.device / "log"),
+            "log": str(self.logs / "log"),
         }
         lives = len(self.lives)
         assert self._template.stdin is not None
@@ -199,7 +214,7 @@ class Ground:
                 return found
             if self.is_dead:
                 status = self.statuses[self.lives[-1]]
-                assert status == -signal.SIGKILL, f"the agent ended with {status}: {self.last_words()}"
+                assert status in self.expected_ends, f"the agent ended with {status}: {self.last_words()}"
                 self.at_death()
                 self.start()
             assert time.monotonic() < deadline_s, f"waited in vain for {what}: {self.last_words()}"
@@ -225,6 +240,11 @@ class Ground:
         pid = self.lives[-1]
         if pid not in self.statuses:
             os.kill(pid, signal.SIGTERM)
+        return self.wait_for_end()
+
+    def wait_for_end(self) -> int:
+        """Until it ends by itself; its status."""
+        pid = self.lives[-1]
         with self._changed:
             assert self._changed.wait_for(lambda: pid in self.statuses, WAIT_S), f"it does not end: {self.last_words()}"
         return self.statuses[pid]
@@ -235,14 +255,14 @@ class Ground:
         waiting = {key: status.get(key) for key in ("connected", "events_waiting", "problems")}
         told = {name: self.states(name)[-1:] for name in sorted({event.deployment for event in self.events.values()})}
         try:
-            log = " | ".join((self.device / "log").read_text("utf-8", "replace").splitlines()[-4:])
+            log = " | ".join((self.logs / "log").read_text("utf-8", "replace").splitlines()[-4:])
         except OSError:
             log = "no log"
         return f"{waiting}, jobs {self.ask('jobs')}, told {told}; {log}"
 
     def passed(self) -> list[list[str]]:
         """The points of each life, in order."""
-        return [(self.device / f"points-{life}").read_text().splitlines() for life in range(len(self.lives))]
+        return [(self.logs / f"points-{life}").read_text().splitlines() for life in range(len(self.lives))]
 
     def _read(self) -> None:
         assert self._template.stdout is not None
@@ -250,6 +270,7 @@ class Ground:
             message = json.loads(line)
             with self._changed:
                 if "started" in message:
+                    self.statuses.pop(message["started"], None)  # process ids come again, in long runs
                     self.lives.append(message["started"])
                 else:
                     self.statuses[message["ended"]] = message["status"]

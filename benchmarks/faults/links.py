@@ -169,6 +169,6 @@ class Links:
         return Rate(link, blob.size_bytes / MB, seconds, share, sum(number - 1 for number in ground.served.values()))
 
 
-def ground_for_links(folder: Path) -> Ground:
+def ground_for_links(folder: Path, notify: str = "") -> Ground:
     """With the agent's own limits of the connection."""
-    return Ground(folder, broker="")
+    return Ground(folder, broker="", notify=notify)

@@ -22,7 +22,18 @@ def page(folder: Path) -> str:
         "# Reliability, measured\n\nMade by `benchmarks/reliability.py table` of what its other parts left. "
         f"{platform.machine()}, Python {sys.version.split()[0]}, {cores} shared cores, other programs running; no Jetson.\n"
     )
-    parts = [head, _kills(folder), _cuts(folder), _links(folder), _rates(folder), _deltas(folder), _fuzz(folder), _soak(folder)]
+    parts = [
+        head,
+        _kills(folder),
+        _cuts(folder),
+        _links(folder),
+        _shortages(folder),
+        _idle(folder),
+        _rates(folder),
+        _deltas(folder),
+        _fuzz(folder),
+        _soak(folder),
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -60,6 +71,9 @@ def _kills(folder: Path) -> str:
         f"- Most chunks that were fetched twice in a run: {max(run['refetched'] for run in runs)} (mark: one window, 20).\n\n"
     )
     text += "".join(f"- {count} ×: {line}\n" for line, count in Counter(run["wrong"][0][:120] for run in wrong).items())
+    if before := _lines(folder / "earlier", "kills-*.jsonl"):
+        missed = sum(bool(run["wrong"]) for run in before)
+        text += f"- Beside these, {len(before)} runs of an earlier state of this tree, with fewer stories: {missed} of them wrong.\n\n"
     rows: list[Row] = [("Story", "numbered points", "kill runs", "points reached", "wrong")]
     for story, mine in _grouped(runs, "story").items():
         reached = {run["targets"][0] for run in mine if run["is_reached"]} & set(points[story])
@@ -86,6 +100,40 @@ def _links(folder: Path) -> str:
     rows += [(line["fault"], f"{line['fault_s']:.1f} s", f"{line['recovery_s']:.1f} s", line["chunks"], line["twice"]) for line in lines]
     head = "## Bad links\n\nMark: 60 s after the fault's end, without a person. The keepalive is the default, 30 s.\n\n"
     return head + _table(*rows) if lines else ""
+
+
+def _shortages(folder: Path) -> str:
+    lines = _lines(folder, "shortages.jsonl")
+    rows: list[Row] = [("Shortage in the middle of a download of 4 MB", "lasted", "the deployment", "all is well after", "lives")]
+    for line in lines:
+        ended = f"{line['ended']} ({line['reason']})" if line["ended"] != "SUCCEEDED" else line["ended"]
+        rows.append((line["fault"], f"{line['fault_s']:.1f} s", ended, f"{line['recovery_s']:.1f} s", line["lives"]))
+    head = (
+        "## Shortages\n\nMark: 60 s after the fault's end, without a person. The state lies on a tmpfs of 48 MB; limits are put on the running "
+        "process. Where a deployment is lost, the next one has to succeed. An agent that ends is started again after the unit's 10 s, and its "
+        "watchdog has the unit's 40 s. A file system is read-only from the agent's start on: under a running agent the kernel refuses that.\n\n"
+    )
+    return head + _table(*rows) if lines else ""
+
+
+def _idle(folder: Path) -> str:
+    lines = _lines(folder, "idle.jsonl")
+    rows: list[Row] = [("Looked at for", "TCP payload", "segments", "wire per day, with headers", "written", "flash per day")]
+    for line in lines:
+        wire, flash = f"{line['wire_mb_per_day']:.2f} MB", f"{line['flash_mb_per_day']:.2f} MB"
+        rows.append((f"{line['seconds']:.0f} s", f"{line['wire_bytes']} bytes", line["segments"], wire, f"{line['flash_bytes']} bytes", flash))
+    head = (
+        "## An idle day\n\nMarks: 1 MB on the wire, 1 MB to flash. Telemetry every 60 s and a keep-alive of 30 s, the defaults, on TCP without TLS; "
+        "extrapolated from a few minutes, headers of 40 bytes per segment and acknowledgement added by arithmetic. Written is what the kernel counts "
+        "for the agent's process on a real disk; its log was kept elsewhere.\n\n"
+    )
+    tail = "\nMemory and processor time of an idle agent alone on the machine: [footprint.md](footprint.md).\n" * bool(lines)
+    tail += "".join(
+        f"\nA deployment of {line['deployed_bytes'] / 1e6:.2f} MB had {line['deployment_bytes'] / 1e6:.2f} MB written, as the agent counts.\n"
+        for line in lines
+        if line["deployment_bytes"] is not None
+    )
+    return head + _table(*rows) + tail if lines else ""
 
 
 def _rates(folder: Path) -> str:

@@ -2,8 +2,8 @@
 
 A point stands before every system call that changes the state folder, before and after every change of the ledger, and at each MQTT
 acknowledgement in either direction. A point's number is its label and how often that label was passed before (``rename journal.json#3``): names that
-change from run to run (process ids, digests, event numbers) are written as one letter. The product knows nothing of this: the functions of `os` are
-wrapped in this process.
+change from run to run (process ids, digests, the numbers of events and commands) are written as one letter. The product knows nothing of this: the
+functions of `os` are wrapped in this process.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
 _NUMBERS = re.compile(r"\d{20}")
+_COMMAND = re.compile(r"(?<=/)c\d+(?=[-.])")
 _TEMPORARY = re.compile(r"\.([^/]+)\.\d+\.tmp$")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _BY_DESCRIPTOR = ("write", "pwrite", "fsync", "ftruncate")
@@ -136,4 +137,4 @@ class Points:
 def short_name(path: str) -> str:
     """A file of the state folder, by a name that is the same in every run."""
     path = _TEMPORARY.sub(r"\1.tmp", path)
-    return _NUMBERS.sub("N", _DIGEST.sub("D", path))
+    return _COMMAND.sub("C", _NUMBERS.sub("N", _DIGEST.sub("D", path)))

@@ -16,6 +16,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
 
+BURST_S = 0.2
 _RESET = struct.pack("ii", 1, 0)
 _READ_BYTES = 16 * 1024
 _QUEUE_S = 0.1
@@ -47,7 +48,10 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[_Pair] = []
+        self._counting = threading.Lock()  # guards the two counts: every direction has a thread
         self.lost = self.carried = 0
+        self.moved_bytes = self.moves = self.bursts = 0
+        self._moved_s = 0.0
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -83,6 +87,14 @@ class Proxy:
     def close(self) -> None:
         self._listener.close()
         self.reset()
+
+    def count(self, size_bytes: int) -> None:
+        """So much came in one piece, from either side. What follows within `BURST_S` carries the acknowledgement of what came before."""
+        with self._counting:
+            self.moved_bytes += size_bytes
+            self.moves += 1
+            before_s, self._moved_s = self._moved_s, time.monotonic()
+            self.bursts += self._moved_s - before_s > BURST_S
 
     def fate(self) -> str:
         """What becomes of the next chunk."""
@@ -126,6 +138,7 @@ class _Way:
     def _read(self) -> None:
         with suppress(OSError):
             while not self._pair.is_over and (data := self._source.recv(_READ_BYTES)):
+                self._pair.proxy.count(len(data))
                 self._hold_back()
                 for piece in self._shape.pieces(data):
                     self._put(piece)

@@ -20,8 +20,10 @@ from ..coupling import ChannelGroup, Coupling, couple
 from ..fidelity import Reference
 from ..forms._base import Form as FormKind
 from ..forms._base import Piece, Rank
+from ..forms.cp import FORM as CP
 from ..forms.depthwise import FORM as DEPTHWISE
 from ..forms.lowrank import FORM as LOW_RANK
+from ..forms.sparse import FORM as SPARSE
 from ..forms.spatial import FORM as SPATIAL
 from ..forms.tucker2 import FORM as TUCKER2
 from ..moments import Normal
@@ -34,7 +36,9 @@ from ..surgery import replace_layer
 from ..thinning import Reader, Thinning
 from .space import MAX_GROUPS_OF_A_SITE, MAX_LEVELS, Form, Space, Width, sites_of
 
-FORMS: tuple[FormKind, ...] = (LOW_RANK, TUCKER2, SPATIAL, DEPTHWISE)
+FORMS: tuple[FormKind, ...] = (LOW_RANK, TUCKER2, SPATIAL, DEPTHWISE, CP)
+# Of use only to a runtime whose kernels skip zeros.
+SPARSE_FORMS: tuple[FormKind, ...] = (*FORMS, SPARSE)
 MAX_RANKS_OF_A_KIND = 4
 # What errs more is no stand-in, whatever it saves.
 MAX_ERROR = 0.3
@@ -54,8 +58,8 @@ class Weighed:
     sensitivity: float
 
 
-def explore(network: Network, samples: Samples, reference: Reference, engine: Engine, progress: Progress) -> Space:
-    """The space of `network` with all its damages."""
+def explore(network: Network, samples: Samples, reference: Reference, engine: Engine, progress: Progress, kinds: Sequence[FormKind] = FORMS) -> Space:
+    """The space of `network` with all its damages; layers may take the forms `kinds`."""
     coupling = couple(network)
     layers = [layer for layer in network.layers if layer.geometry.groups == 1]
     frontier = Frontier(network.model, samples, engine)
@@ -64,7 +68,7 @@ def explore(network: Network, samples: Samples, reference: Reference, engine: En
         progress(0.8 * index / len(layers), f"weighing {layer.name}")
         source = own_rows(frontier, layer, samples).normal()
         frontier.forget({later.source for later in layers[index + 1 :]})
-        weighed[layer.name] = _weighed(network, layer, source, reference, engine)
+        weighed[layer.name] = _weighed(network, layer, source, reference, engine, kinds)
     progress(0.8, "weighing channels")
     groups = _groups(network, coupling)
     widths = []
@@ -76,15 +80,17 @@ def explore(network: Network, samples: Samples, reference: Reference, engine: En
     return Space(network, coupling, tuple(widths), sites_of(network, coupling, widths, forms))
 
 
-def _weighed(network: Network, layer: Layer, source: Normal, reference: Reference, engine: Engine) -> Weighed:
+def _weighed(network: Network, layer: Layer, source: Normal, reference: Reference, engine: Engine, kinds: Sequence[FormKind]) -> Weighed:
     weight = matrix_of(network, layer)
     normal = Normal.of_weights(source.with_prior(weight), weight)
     probe = _Probe(network, layer, normal, reference, engine)
     reader = Reader.of(layer, weight[0], normal)
     forms: list[tuple[Choice, float]] = []
-    for kind in FORMS:
+    for kind in kinds:
         if kind.refusal(layer) is None:
-            ranks = _spread([rank for rank in kind.ranks(layer, _form_step()) if chain_macs(kind.chain(layer, rank), layer.size) < layer.macs])
+            ranks = _spread(
+                [rank for rank in kind.ranks(layer, _form_step()) if kind is SPARSE or chain_macs(kind.chain(layer, rank), layer.size) < layer.macs]
+            )
             own = []
             for rank, fitted in zip(ranks, kind.fit(layer, ranks, normal, weight), strict=True):
                 error = normal.error(fitted.weight)

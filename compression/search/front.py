@@ -12,6 +12,7 @@ from ...profiling.plot import ticks
 
 WIDTH, HEIGHT = 820, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 160, 50, 60
+_NAME_WIDTH, _NAME_HEIGHT = 110, 13
 _ON, _OFF, _REFUSED = "#0072B2", "#999999", "#D55E00"
 
 
@@ -66,11 +67,29 @@ def svg_of(points: Sequence[Point], title: str, infidelity_words: str) -> str:
         f'<text x="{_LEFT}" y="{_TOP - 10}">{escape(infidelity_words)}</text>',
         f'<polyline fill="none" stroke="{_ON}" stroke-width="1.5" points="{joined}"/>',
     ]
-    return "\n".join([*parts, *(line for point in points for line in _mark(point, x(point.latency_ms), y(infidelity(point)))), "</svg>", ""])
+    places = [(point, x(point.latency_ms), y(infidelity(point))) for point in points]
+    return "\n".join([*parts, *_marks(places), *_legend(), "</svg>", ""])
 
 
-def _mark(point: Point, left: float, top: float) -> Iterator[str]:
-    colour = _REFUSED if not point.is_allowed else _ON if point.is_on_front else _OFF
-    words = f"{point.name}: {point.latency_ms:.3f} ms, {point.size_bytes} bytes" + ("" if point.is_allowed else ", refused by the budget")
-    yield f'<circle cx="{left:.1f}" cy="{top:.1f}" r="5" fill="{colour}"><title>{escape(words)}</title></circle>'
-    yield f'<text x="{left + 8:.1f}" y="{top - 6:.1f}" fill="{colour}">{escape(point.name)}</text>'
+def _marks(places: Sequence[tuple[Point, float, float]]) -> Iterator[str]:
+    """A dot and a name for each point; names that would lie on one another are moved apart."""
+    taken: list[tuple[float, float]] = []
+    for point, left, top in sorted(places, key=lambda place: (-place[2], place[1])):
+        words = f"{point.name}: {point.latency_ms:.3f} ms, {point.size_bytes} bytes" + ("" if point.is_allowed else ", refused by the budget")
+        yield f'<circle cx="{left:.1f}" cy="{top:.1f}" r="5" fill="{_colour(point)}"><title>{escape(words)}</title></circle>'
+        base = top - 6
+        while any(abs(left - other) < _NAME_WIDTH and abs(base - height) < _NAME_HEIGHT for other, height in taken):
+            base -= _NAME_HEIGHT
+        taken.append((left, base))
+        yield f'<text x="{left + 8:.1f}" y="{base:.1f}" fill="{_colour(point)}">{escape(point.name)}</text>'
+
+
+def _legend() -> Iterator[str]:
+    for index, (colour, words) in enumerate(((_ON, "on the front"), (_OFF, "beaten by another"), (_REFUSED, "loses too much"))):
+        top = _TOP + 10 + 20 * index
+        yield f'<circle cx="{WIDTH - _RIGHT + 20}" cy="{top}" r="5" fill="{colour}"/>'
+        yield f'<text x="{WIDTH - _RIGHT + 32}" y="{top + 4}">{words}</text>'
+
+
+def _colour(point: Point) -> str:
+    return _REFUSED if not point.is_allowed else _ON if point.is_on_front else _OFF

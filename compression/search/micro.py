@@ -19,6 +19,7 @@ from ...calibration.dialects import onnxruntime_dialect
 from ...calibration.rewriting import rewritten
 from ..network import Geometry
 from .plan import Variant
+from .skeleton import half_zero
 
 _SCALE = 0.02
 _OPSET = 17
@@ -88,8 +89,9 @@ class _Writer:
     def _weights(self, shape: tuple[int, ...], fan_in: int) -> tuple[str, str]:
         if self.variant.setting != "codes":
             weight = (self.rng.standard_normal(shape) / math.sqrt(fan_in)).astype(np.float32)
-            return self._constant(weight), self._constant(np.zeros(shape[0], np.float32))
+            return self._constant(half_zero(weight) if self.variant.is_sparse else weight), self._constant(np.zeros(shape[0], np.float32))
         codes = self.rng.integers(-127, 128, shape).astype(np.int8)
+        codes = half_zero(codes) if self.variant.is_sparse else codes
         return self._decoded(codes, np.int8, 0.01), self._decoded(np.zeros(shape[0], np.int32), np.int32, 0.01 * _SCALE)
 
     def _decoded(self, codes: npt.NDArray[Any], kind: type[Any], scale: float) -> str:

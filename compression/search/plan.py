@@ -19,11 +19,15 @@ Setting = Literal["codes", "island", "float"]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What is timed: layers in a row at one input size. An empty chain is an inference that computes nothing: what a launch costs."""
+    """What is timed: layers in a row at one input size. An empty chain is an inference that computes nothing: what a launch costs.
+
+    `is_sparse`: two weights of each four along the inputs are zero.
+    """
 
     chain: tuple[Geometry, ...]
     size: tuple[int, ...]
     setting: Setting
+    is_sparse: bool = False
 
     @property
     def key(self) -> str:

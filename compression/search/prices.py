@@ -19,6 +19,7 @@ from ...core.costs import Cost
 from ..network import chain_macs
 from .costs import CostTable
 from .plan import Plan, Setting, Variant
+from .skeleton import is_2_4
 from .space import Site, Space, State
 
 Goal = Literal["latency", "energy", "size"]
@@ -51,7 +52,8 @@ class Prices:
 
     def variant(self, site: Site, state: State) -> Variant:
         setting: Setting = "island" if self.setting == "codes" and (state.is_float or site.layer.name in self.floats) else self.setting
-        return Variant(self.space.chain(site, state), site.layer.size, setting)
+        is_sparse = state.form is not None and is_2_4(state.form.choice)
+        return Variant(self.space.chain(site, state), site.layer.size, setting, is_sparse)
 
     def wanted(self) -> Iterator[Variant]:
         """What is worth timing, the most useful first: every layer as it is, then each choice alone."""
@@ -73,7 +75,21 @@ class Prices:
         cost = self.table.get(variant)
         if cost is None:
             cost = self._estimated(site, state)
-        return Price(max(cost.ms - self.launch_ms, 0.0), cost.energy_mj, variant.weight_bytes)
+        return Price(max(cost.ms - self.launch_ms, 0.0), self._energy_of(cost), variant.weight_bytes)
+
+    def _energy_of(self, cost: Cost) -> float | None:
+        """Without the launch; a state whose energy was not measured draws as much power as those whose was."""
+        if self._power_mw is None:
+            return None
+        energy_mj = cost.ms * self._power_mw / 1000 if cost.energy_mj is None else cost.energy_mj
+        return max(energy_mj - self.launch_ms * self._power_mw / 1000, 0.0)
+
+    @cached_property
+    def _power_mw(self) -> float | None:
+        """What layers as they are draw on the mean, None where no sensor told of any."""
+        costs = [cost for site in self.space.sites if (cost := self.table.get(self.variant(site, _as_it_is(site)))) is not None]
+        known = [(cost.energy_mj, cost.ms) for cost in costs if cost.energy_mj is not None]
+        return 1000 * sum(energy for energy, _ in known) / sum(ms for _, ms in known) if known else None
 
     @cached_property
     def launch_ms(self) -> float:
@@ -94,7 +110,7 @@ class Prices:
             macs = chain_macs(self.space.chain(site, state), site.layer.size)
             return Cost(ms=self.launch_ms + macs * self._ms_per_mac, spread_ms=0.0)
         shares = [share for alone in _alone(site, state) if (share := self._share(site, alone, whole)) is not None]
-        return Cost(ms=self.launch_ms + prod(shares) * max(whole.ms - self.launch_ms, 0.0), spread_ms=whole.spread_ms, energy_mj=whole.energy_mj)
+        return Cost(ms=self.launch_ms + prod(shares) * max(whole.ms - self.launch_ms, 0.0), spread_ms=whole.spread_ms, energy_mj=None)
 
     def _share(self, site: Site, state: State, whole: Cost) -> float | None:
         cost = self.table.get(self.variant(site, state))

@@ -10,10 +10,13 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from ..forms._base import Piece
+from ..forms.sparse import FORM as SPARSE
 from ..network import Geometry
+from ..repair.rebuild import Choice
 from ..surgery import cut_channels, replace_layer
 from .plan import Plan
 from .space import Space
@@ -26,7 +29,8 @@ def skeleton(space: Space, plan: Plan) -> Any:
     for name, choice in plan.forms.items():
         layer = space.network.layer(name)
         chain = choice.form.chain(layer, choice.rank)
-        replace_layer(model, layer, [_piece(geometry, rng) for geometry in chain], np.zeros(chain[-1].channels_out))
+        pieces = [_piece(geometry, rng, is_sparse=is_2_4(choice)) for geometry in chain]
+        replace_layer(model, layer, pieces, np.zeros(chain[-1].channels_out))
     return onnx.shape_inference.infer_shapes(model)
 
 
@@ -40,6 +44,17 @@ def float_names(space: Space, plan: Plan, floats: frozenset[str]) -> frozenset[s
     return frozenset(found)
 
 
-def _piece(geometry: Geometry, rng: np.random.Generator) -> Piece:
+def is_2_4(choice: Choice) -> bool:
+    """Whether the layer keeps its shape and half of its weights."""
+    return choice.form.name == SPARSE.name
+
+
+def half_zero(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """`weight` (out × in × …) without two of each four along its inputs."""
+    return np.where(np.arange(weight.shape[1]).reshape(1, -1, *[1] * (weight.ndim - 2)) % 4 < 2, weight, 0).astype(weight.dtype)
+
+
+def _piece(geometry: Geometry, rng: np.random.Generator, *, is_sparse: bool) -> Piece:
     shape = (geometry.channels_out, geometry.channels_in // geometry.groups, *geometry.kernel)
-    return Piece(geometry, rng.standard_normal(shape) / math.sqrt(geometry.fan_in))
+    weight = rng.standard_normal(shape) / math.sqrt(geometry.fan_in)
+    return Piece(geometry, half_zero(weight) if is_sparse else weight)

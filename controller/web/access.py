@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 COOKIE = "edgewright"
 SECURE_COOKIE = "__Host-edgewright"
 FORM_SECRET = "form_secret"  # noqa: S105 - the name of a field
+LOOKING = "x-looking"  # what a page that refreshes itself sends: nobody need sit before it
 MAX_TOKEN = 256
 
 
@@ -72,7 +73,8 @@ class Access:
     def of_browser(self, asked: Asked, now_s: float) -> Caller | None:
         """Who asks by a session's cookie; None when nobody is logged in."""
         secret = _secret(asked)
-        session = self._sessions.find(secret, now_s) if secret else None
+        is_use = LOOKING not in asked.headers
+        session = self._sessions.find(secret, now_s, is_use=is_use) if secret else None
         holder = None if session is None else self._tokens.still_good(session.token, now_s)
         if session is None or holder is None:
             self._sessions.end(secret)

@@ -13,11 +13,11 @@ from starlette.types import ASGIApp
 from ...core.errors import Rejected
 from . import openapi
 from .api import PREFIX, api_routes
-from .asked import Answer, Asked, Run, endpoint
+from .asked import Answer, Asked, Run, asked_of, endpoint, response_of
 from .headers import Headers
 from .metrics import RequestCounts, registry_of, text_of
 from .pages import audit, deeds, deployment, device, devices, login, overview, rollouts
-from .problems import CONTENT_TYPE, problem_of, refuse
+from .problems import refuse
 from .shell import Shell, static_answer
 from .site import Site
 
@@ -48,7 +48,18 @@ def build_app(site: Site) -> ASGIApp:
         Route("/healthz", endpoint(lambda _asked: Answer(body=b"ok\n", content_type="text/plain"), refuse), methods=READ),
         Route("/static/{name}", endpoint(static, refuse), methods=READ),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _unrouted})
+
+    def unrouted(request: Request, error: Exception) -> Response:
+        """What no route knows: a page for people, a problem for programs."""
+        is_method = isinstance(error, HTTPException) and error.status_code == 405
+        found = Rejected(
+            "method-not-allowed" if is_method else "not-found", "there is nothing at this address", f"Begin at /, or {PREFIX}/openapi.json"
+        )
+        asked = asked_of(request, b"")
+        is_person = "text/html" in request.headers.get("accept", "") and not asked.path.startswith(PREFIX)
+        return response_of(shell.refuse(asked, found) if is_person else refuse(asked, found))
+
+    app = Starlette(routes=routes, exception_handlers={HTTPException: unrouted})
     return Headers(app, RequestCounts(registry).count)
 
 
@@ -72,11 +83,3 @@ def _page_routes(shell: Shell) -> list[Route]:
         ("/deployments/{deployment}/roll-out", lambda asked: deeds.start(shell, asked), READ_AND_SEND),
     ]
     return [Route(path, endpoint(run, shell.refuse), methods=methods) for path, run, methods in pages]
-
-
-def _unrouted(_request: Request, error: Exception) -> Response:
-    """What no route knows."""
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    code = "method-not-allowed" if status == 405 else "not-found"
-    problem = problem_of(Rejected(code, "there is nothing at this address", f"{PREFIX}/openapi.json says what there is").reason)
-    return Response(msgspec.json.encode(problem), status_code=problem.status, media_type=CONTENT_TYPE)

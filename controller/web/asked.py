@@ -71,12 +71,12 @@ def endpoint(run: Run, refuse: Callable[[Asked, Exception], Answer]) -> Callable
             return refuse(asked, error)
 
     async def called(request: Request) -> Response:
-        asked = _asked(request, b"")
+        asked = asked_of(request, b"")
         try:
-            asked = _asked(request, await _body(request))
+            asked = asked_of(request, await _body(request))
         except EdgewrightError as error:
-            return _response(refuse(asked, error))
-        return _response(await run_in_threadpool(answered, asked))
+            return response_of(refuse(asked, error))
+        return response_of(await run_in_threadpool(answered, asked))
 
     return called
 
@@ -93,7 +93,8 @@ async def _body(request: Request) -> bytes:
     return bytes(found)
 
 
-def _asked(request: Request, body: bytes) -> Asked:
+def asked_of(request: Request, body: bytes) -> Asked:
+    """The request as a value."""
     return Asked(
         method=request.method,
         path=request.url.path,
@@ -107,7 +108,8 @@ def _asked(request: Request, body: bytes) -> Asked:
     )
 
 
-def _response(answer: Answer) -> Response:
+def response_of(answer: Answer) -> Response:
+    """The answer as Starlette sends it."""
     if answer.pieces is not None:
         return StreamingResponse(answer.pieces, status_code=answer.status, media_type=answer.content_type, headers=dict(answer.headers))
     return Response(answer.body, status_code=answer.status, media_type=answer.content_type, headers=dict(answer.headers))

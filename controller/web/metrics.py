@@ -1,11 +1,10 @@
 """What Prometheus may know of a fleet and of these pages. Labels are hardware classes, states and codes, never devices: their number is bounded.
 
-The fleet is looked at when somebody scrapes, and at most every `FRESH_S`: several scrapers cost one look.
+The fleet is looked at when somebody scrapes; several scrapers share one look.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -15,12 +14,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from ..comparison import EngineMedians
 from ..inventory import ClassCount
 from ..overview import FleetOverview
-from ..rollout import OVER
 from .site import Site
 
-FRESH_S = 5.0
 MAX_CLASSES = 50
 MAX_ROLLOUTS = 50
 OTHER = "other"
@@ -48,16 +46,9 @@ class FleetMetrics(Collector):
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._lock = threading.Lock()
-        self._found: list[Metric] = []
-        self._until_s = float("-inf")
 
     def collect(self) -> Iterator[Metric]:
-        with self._lock:
-            if time.monotonic() >= self._until_s:
-                self._found = self._look()
-                self._until_s = time.monotonic() + FRESH_S
-            return iter(self._found)
+        return iter(self._site.recent.get("metrics", self._look))
 
     def describe(self) -> list[Metric]:
         """No names in advance: asking for them must not look at the database."""
@@ -71,6 +62,7 @@ class FleetMetrics(Collector):
             *_devices(view),
             *_goals(view),
             *_rollouts(self._site, view),
+            *_engines(self._site.comparison.of_goals()),
             _gauge("edgewright_look_seconds", "Time that this look at the fleet took.", (), [((), time.monotonic() - begun_s)]),
         ]
 
@@ -123,15 +115,34 @@ def _goals(view: FleetOverview) -> list[Metric]:
 def _rollouts(site: Site, view: FleetOverview) -> list[Metric]:
     states = [((state,), count) for state, count in view.rollouts.items()]
     rows: dict[tuple[str, str], float] = {}
-    for rollout in site.rollouts.all(site.clock(), limit=MAX_ROLLOUTS):
-        if rollout.state in OVER:
-            continue
+    for rollout in site.rollouts.all(site.clock(), limit=MAX_ROLLOUTS, only_open=True):
         for outcome in ("released", "succeeded", "failed", "silent", "open"):
             rows[rollout.model, outcome] = sum(getattr(wave, outcome) for wave in rollout.waves)
         rows[rollout.model, "size"] = sum(wave.size for wave in rollout.waves)
     return [
         _gauge("edgewright_rollouts", "Rollouts by state.", ("state",), states),
         _gauge("edgewright_rollout_devices", "Devices of each model's open rollout by outcome.", ("model", "outcome"), list(rows.items())),
+    ]
+
+
+def _engines(engines: Sequence[EngineMedians]) -> list[Metric]:
+    """Medians of the largest classes."""
+    largest = sorted({one.hardware_class for one in engines}, key=lambda name: -max(one.devices for one in engines if one.hardware_class == name))
+    kept = [one for one in engines if one.hardware_class in largest[:MAX_CLASSES]]
+    figures = {
+        "latency_p50_ms": "Median over devices of the latency's median.",
+        "latency_p99_ms": "Median over devices of the latency's 99th percentile.",
+        "energy_mj": "Median over devices of the energy per inference.",
+        "size_bytes": "Median size of the engine's file.",
+    }
+    return [
+        _gauge(
+            f"edgewright_{name}",
+            f"{words} Of what is the goal now: FP32, and what was chosen.",
+            ("hardware_class", "engine"),
+            [((one.hardware_class, one.engine), value) for one in kept if (value := getattr(one, name)) is not None],
+        )
+        for name, words in figures.items()
     ]
 
 

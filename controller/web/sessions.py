@@ -43,15 +43,16 @@ class Sessions:
             self._known[_hash(secret)] = Session(token, secrets.token_urlsafe(32), now_s, now_s)
         return secret
 
-    def find(self, secret: str, now_s: float) -> Session | None:
-        """The session, which counts as used; None when there is none any more."""
+    def find(self, secret: str, now_s: float, *, is_use: bool = True) -> Session | None:
+        """The session, which then counts as used unless a page has only looked by itself; None when there is none any more."""
         key = _hash(secret)
         with self._lock:
             session = self._known.get(key)
             if session is None or _is_old(session, now_s):
                 self._known.pop(key, None)
                 return None
-            self._known[key] = replace(session, used_s=now_s)
+            if is_use:
+                self._known[key] = replace(session, used_s=now_s)
             return session
 
     def end(self, secret: str) -> None:

@@ -21,6 +21,7 @@ from ..rollouts import Rollouts
 from ..tokens import Tokens
 from .access import Access
 from .attempts import Attempts
+from .recent import Recent
 from .sessions import Sessions
 
 
@@ -32,6 +33,7 @@ class Site:
     clock: Callable[[], float]
     database: Database
     access: Access
+    recent: Recent
     overview: Overview
     inventory: Inventory
     history: DeviceHistory
@@ -49,6 +51,7 @@ def site_of(database: Database, paths: FleetPaths, fleet: str, clock: Callable[[
         fleet=fleet,
         clock=clock,
         database=database,
+        recent=Recent(),
         access=Access(Tokens(database), Sessions(), Attempts()),
         overview=Overview(database),
         inventory=Inventory(database),

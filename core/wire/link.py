@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import random
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from ..errors import Reason, Rejected
 from .frames import MAX_PAYLOAD_BYTES
+from .proxy import Proxy, use_proxy
 from .traffic import Traffic, traffic_of
 
 log = logging.getLogger(__name__)
@@ -77,6 +79,7 @@ class LinkOptions:
     keepalive_s: int = 30
     reconnect_min_s: float = 1.0
     reconnect_max_s: float = 30.0
+    proxy: Proxy | None = None
     keeps_session: bool = False
 
 
@@ -125,6 +128,7 @@ class Link:
 
     Raises:
         Rejected: ``tls-files-unusable``.
+        Unfit: ``proxy-unavailable``.
     """
 
     def __init__(
@@ -157,8 +161,11 @@ class Link:
         )
         if options.username is not None:
             client.username_pw_set(options.username, options.password)
+        self._tls: ssl.SSLContext | None = None
         if options.tls is not None:
-            _use_tls(client, options.tls)
+            self._tls = _use_tls(client, options.tls)
+        if options.proxy is not None:
+            use_proxy(client, options.proxy)
         self._next_will = next_will
         self._renew_will()
         client.on_socket_open = self._wrapped(_set_nodelay)
@@ -205,6 +212,15 @@ class Link:
         self._is_up = False
         self._client.disconnect()
         self._client.loop_stop()
+
+    def use_certificate(self, certificate: Path, key: Path) -> None:
+        """Log in with this certificate from the next connection on.
+
+        Raises:
+            OSError: it does not fit its key, or cannot be read; the one before is used still.
+        """
+        assert self._tls is not None
+        self._tls.load_cert_chain(certificate, key)
 
     def subscribe_again(self) -> None:
         """Ask the broker for everything that it retains once more."""
@@ -324,13 +340,16 @@ class Link:
         self._handler.link_published(message_id)
 
 
-def _use_tls(client: mqtt.Client, files: TlsFiles) -> None:
-    certificate, key = files.certificate, files.key
+def _use_tls(client: mqtt.Client, files: TlsFiles) -> ssl.SSLContext:
     try:
-        client.tls_set(str(files.ca), str(certificate) if certificate else None, str(key) if key else None)
+        context = ssl.create_default_context(cafile=files.ca)
+        if files.certificate is not None:
+            context.load_cert_chain(files.certificate, files.key)
     except (OSError, ValueError) as error:  # what is wrong inside a PEM file is an OSError as well
-        names = ", ".join(str(path) for path in (files.ca, certificate, key) if path is not None)
+        names = ", ".join(str(path) for path in (files.ca, files.certificate, files.key) if path is not None)
         raise Rejected("tls-files-unusable", f"the TLS files {names} cannot be used: {error}", "Give PEM files that this user may read") from error
+    client.tls_set_context(context)
+    return context
 
 
 def _set_nodelay(_client: mqtt.Client, _userdata: Any, sock: Any) -> None:

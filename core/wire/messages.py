@@ -36,6 +36,10 @@ State = Literal[
 TERMINAL_STATES: frozenset[State] = frozenset({"SUCCEEDED", "REJECTED", "FAILED", "CANCELED", "TIMED_OUT", "SUPERSEDED"})
 
 
+AGENT_MODEL = "edgewright-agent"
+"""The name under which the agent's own versions are deployed."""
+
+
 class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Base of every message; `v` is the wire version."""
 
@@ -88,6 +92,10 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     of one dataset each (a single ``.npz``, or ``INPUT.npy`` files and ``labels.npy``, or images and ``labels.csv``). The same deployment with another
     `retry` shall be tried anew, whatever came of it before. `activation` says when the new engine may take its place. `shortcuts` are shorter ways to
     the model's files, by their digests.
+
+    One that `is_urgent` is fetched over a metered link outside its hours and beyond its budget, where the device's owner allows that.
+    An order of the `kind` ``agent`` brings no model but a version of the agent: its files are wheels, `model_file` is the one of edgewright itself,
+    and its name among the models is `AGENT_MODEL`.
     """
 
     deployment: Name
@@ -104,6 +112,8 @@ class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     activation: Activation = AT_ONCE
     approval: Approval | None = None
     shortcuts: dict[str, Shortcut] = {}
+    kind: Literal["model", "agent"] = "model"
+    is_urgent: bool = False
 
     @property
     def key(self) -> str:
@@ -115,6 +125,7 @@ class Desired(Message, frozen=True, kw_only=True):
     """The whole goal of one device. A name that is absent from `models` is removed from the device.
 
     `wipe` counts how often the device shall have been wiped: one that was wiped less often erases what it has made and measured as well.
+    `certificate` (PEM) is a later one for the key that the device logs in with.
     """
 
     fleet: Name
@@ -124,6 +135,7 @@ class Desired(Message, frozen=True, kw_only=True):
     expires_s: Seconds
     models: dict[str, Order]
     wipe: Count = 0
+    certificate: Annotated[str, msgspec.Meta(max_length=8192)] | None = None
 
 
 class Command(Message, frozen=True, kw_only=True):
@@ -286,13 +298,17 @@ class Telemetry(Message, frozen=True, kw_only=True):
 
 
 class Get(Message, frozen=True, kw_only=True):
-    """The device asks for chunks `ranges` (first, last; inclusive) of blob `digest`; at most `window` chunks in all."""
+    """The device asks for chunks `ranges` (first, last; inclusive) of blob `digest`; at most `window` chunks in all.
+
+    With `heard` it asks for none: it listens to the blob's broadcast, and has heard so many of its chunks by now.
+    """
 
     fleet: Name
     device: Name
     digest: Digest
     ranges: tuple[tuple[ChunkIndex, ChunkIndex], ...]
     window: Count
+    heard: Count | None = None
 
 
 class Reply(Message, frozen=True, kw_only=True):
@@ -372,4 +388,6 @@ def check_desired(desired: Desired) -> Desired:
         check_shortcuts(order.shortcuts)
         if order.model_file not in order.model.files:
             raise Rejected("message-malformed", f"the model file {order.model_file!r} is not in its artifact", "Name a listed file")
+        if (order.kind == "agent") != (name == AGENT_MODEL):
+            raise Rejected("message-malformed", f"{AGENT_MODEL!r} is the agent's own name, and no model's", "Give the model another name")
     return desired

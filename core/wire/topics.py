@@ -51,6 +51,11 @@ def topic(fleet: str, device: str, channel: Channel) -> str:
     return f"{PREFIX}/{fleet}/{device}/{channel}"
 
 
+def broadcast_topic(fleet: str, digest: str) -> str:
+    """Where the chunks of one blob are sent to all who listen; no device's name is ``_all``."""
+    return f"{PREFIX}/{fleet}/_all/blob/{digest}"
+
+
 def qos_of(channel: Channel) -> int:
     """What is asked for again, or comes again by itself, is sent once; everything else until the broker has it."""
     return 0 if channel in AT_MOST_ONCE else 1

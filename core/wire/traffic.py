@@ -19,6 +19,10 @@ class Traffic:
     sent_bytes: int = 0
     received_bytes: int = 0
 
+    @property
+    def total_bytes(self) -> int:
+        return self.sent_bytes + self.received_bytes
+
     def __add__(self, other: Traffic) -> Traffic:
         return Traffic(self.sent_bytes + other.sent_bytes, self.received_bytes + other.received_bytes)
 

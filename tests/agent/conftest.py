@@ -31,3 +31,9 @@ def device(make_device: Callable[..., Any]) -> Any:
 def no_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hundreds of devices are started and crashed here, and no power fails: nothing has to wait for a disk."""
     monkeypatch.setattr("edgewright.core.files.os.fsync", lambda _descriptor: None)
+
+
+@pytest.fixture(autouse=True)
+def launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Devices here are restarted by whoever started them: their agent can be exchanged."""
+    monkeypatch.setenv("EDGEWRIGHT_LAUNCHED", "1")

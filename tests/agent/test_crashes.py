@@ -57,6 +57,7 @@ STORIES = (
     "a version that does not run",
     "a removal",
     "a roll-back by the owner",
+    "a version of the agent",
     "a wipe",
     "a new runtime",
 )

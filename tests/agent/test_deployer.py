@@ -15,7 +15,8 @@ from edgewright.agent.steps import BuildOutcome
 from edgewright.core.activation import Activation
 from edgewright.core.artifact import Delta, Shortcut
 from edgewright.core.budget import Budget
-from edgewright.core.errors import Faulty, Rejected, Unfit
+from edgewright.core.errors import Faulty, Reason, Rejected, Unfit
+from edgewright.core.wire.frames import CHUNK_BYTES
 from edgewright.core.wire.messages import Measurement
 
 ROAD = [
@@ -805,6 +806,47 @@ def test_a_cancel_while_a_chunk_list_is_finished_leaves_no_blob(device: Any) -> 
     device.settle()
 
     assert (device.state_of(), list((device.state / "blobs").iterdir())) == ("CANCELED", [])
+
+
+# --- a metered link ---
+
+HELD = Reason("link-window", "models are fetched at night", "Wait", "unfit")
+
+
+def test_a_deployment_waits_for_its_link_says_why_and_goes_on(device: Any) -> None:
+    device.hold = HELD
+    device.want(device.order("d1"))
+    device.settle(until_s=3600)
+    assert (device.state_of(), device.reason_of()) == ("PAUSED", "link-window")
+    assert device.source.asked == {}
+
+    device.hold = None
+    device.settle()
+    assert device.state_of() == "SUCCEEDED"
+
+
+def test_a_link_that_closes_in_the_middle_stops_the_transfer(device: Any) -> None:
+    device.want(device.order("d1", size=60 * CHUNK_BYTES))
+    device.run_to("DOWNLOADING")
+    device.step()
+    device.step()
+    device.hold = HELD
+    device.settle(until_s=60)
+    asked = sum(device.source.asked.values())
+    device.settle(until_s=3600)
+
+    assert (device.state_of(), sum(device.source.asked.values())) == ("PAUSED", asked)
+    device.hold = None
+    device.settle()
+    assert device.state_of() == "SUCCEEDED"
+
+
+def test_an_urgent_deployment_does_not_wait_for_the_link(device: Any) -> None:
+    device.hold = HELD
+    device.want(device.order("d1", is_urgent=True))
+    device.settle()
+
+    assert device.state_of() == "SUCCEEDED"
 
 
 def test_a_shorter_way_that_was_gone_leaves_nothing_on_the_disk(device: Any) -> None:

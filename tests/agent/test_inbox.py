@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edgewright.agent.inbox import MAX_BAD, MAX_UNKNOWN, MAX_WINDOW, Pace, Request, Transfer
+from edgewright.agent.inbox import LISTEN_S, MAX_BAD, MAX_UNKNOWN, MAX_WINDOW, TELL_EVERY, Pace, Request, Transfer
 from edgewright.agent.store import Store
 from edgewright.core.artifact import Blob, describe_bytes
 from edgewright.core.errors import EdgewrightError, Rejected
@@ -453,3 +453,90 @@ def test_whatever_the_link_does_everything_comes_and_no_window_is_overdrawn(
         driver.transfer.close()
 
     assert driver.are_all_there()
+
+
+# --- listening to a broadcast ---
+
+
+def shared(digest: str) -> Frame:
+    return Frame(digest, 0, memoryview(b""), is_shared=True)
+
+
+def listening(driver: Driver) -> tuple[str, bytes]:
+    """A transfer that was told to listen; the digest and bytes of its blob."""
+    digest = skip_to_data(driver)
+    driver.request()
+    driver.transfer.take(shared(digest), driver.now_s)
+    return digest, driver.source[digest]
+
+
+def test_told_that_many_want_it_it_asks_for_nothing_and_says_what_it_has_heard(drive: Callable[..., Driver]) -> None:
+    driver = drive(30)
+    digest, data = listening(driver)
+    assert driver.request() == Request(digest, (), 0, heard=0)
+    said = []
+    for index in range(29):
+        driver.now_s += 1.0  # slower than any time-out, and steady
+        driver.transfer.take(driver.frame(digest, index, data), driver.now_s)
+        said.append(driver.request())
+    driver.transfer.take(driver.frame(digest, 29, data), driver.now_s)
+    driver.prepare()
+
+    assert [request.heard for request in said if request is not None] == [TELL_EVERY, 2 * TELL_EVERY, 3 * TELL_EVERY]
+    assert driver.are_all_there()
+
+
+def test_after_the_last_chunk_it_asks_for_the_gaps_alone(drive: Callable[..., Driver]) -> None:
+    driver = drive(30)
+    digest, data = listening(driver)
+    for index in (*range(5), *range(6, 20), *range(22, 30)):
+        driver.transfer.take(driver.frame(digest, index, data), driver.now_s)
+    request = driver.request()
+    assert indices(request) == [5, 20, 21]
+    for frame in driver.frames(request):  # type: ignore[arg-type] # checked above
+        driver.transfer.take(frame, driver.now_s)
+    driver.prepare()
+
+    assert driver.are_all_there()
+
+
+def test_when_the_stream_falls_silent_it_pulls_the_rest(drive: Callable[..., Driver]) -> None:
+    driver = drive(30, window=8.0)
+    digest, data = listening(driver)
+    driver.transfer.take(driver.frame(digest, 12, data), driver.now_s)
+    driver.request()
+    due_s = driver.transfer.next_timeout_s
+    assert due_s == driver.now_s + LISTEN_S
+    driver.now_s = due_s - 0.01
+    assert driver.request() is None
+    driver.now_s = due_s
+
+    assert indices(driver.request()) == list(range(8))
+
+
+def test_spoilt_chunks_of_a_stream_are_gaps(drive: Callable[..., Driver]) -> None:
+    driver = drive(20)
+    digest, data = listening(driver)
+    for index in range(20):
+        frame = driver.frame(digest, index, data)
+        spoilt = Frame(digest, index, memoryview(bytes(len(frame.data)))) if index == 3 else frame
+        driver.transfer.take(spoilt, driver.now_s)
+
+    assert indices(driver.request()) == [3]
+
+
+def test_a_lost_connection_ends_the_listening(drive: Callable[..., Driver]) -> None:
+    driver = drive(30, window=8.0)
+    listening(driver)
+    driver.transfer.forget_requests()
+
+    assert indices(driver.request()) == list(range(8))
+
+
+def test_who_joins_late_fetches_the_beginning_by_itself(drive: Callable[..., Driver]) -> None:
+    driver = drive(20, window=8.0)
+    digest, data = listening(driver)
+    for index in range(10, 20):
+        driver.transfer.take(driver.frame(digest, index, data), driver.now_s)
+
+    assert set(indices(driver.request())) <= set(range(10))

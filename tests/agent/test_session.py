@@ -44,6 +44,12 @@ class FakeLink:
         self.sent.append((topic, payload, qos, retain))
         return len(self.sent)
 
+    def subscribe(self, topic: str, qos: int) -> None:
+        self.did.append(f"subscribe {topic} {qos}")
+
+    def unsubscribe(self, topic: str) -> None:
+        self.did.append(f"unsubscribe {topic}")
+
     def connect(self) -> None:
         self.is_connected = True
         self.handler.link_up()
@@ -249,3 +255,28 @@ def test_tls_files_are_looked_for_at_the_start(device: Any) -> None:
 
 def test_the_default_broker_section_needs_a_host_only() -> None:
     assert BrokerSection(host="h").port == 8883
+
+
+def test_while_it_listens_it_is_subscribed_to_the_broadcast_and_to_one_alone(session: Session, heard: Heard) -> None:
+    one, other = ("ew/v1/fleet/_all/blob/" + letter * 64 for letter in "ab")
+    FakeLink.made.connect()
+    for request in (Request("a" * 64, (), 0, heard=0), Request("a" * 64, (), 0, heard=8), Request("b" * 64, (), 0, heard=0)):
+        assert session.ask(request)
+    session.link_message(other, b"chunk")
+    session.link_message(one, b"late")
+    assert session.ask(Request("b" * 64, ((3, 4),), 2))
+    gets = [decode(payload, Get) for _, payload, _, _ in FakeLink.made.sent[-4:]]
+
+    assert FakeLink.made.did == [f"subscribe {one} 0", f"unsubscribe {one}", f"subscribe {other} 0", f"unsubscribe {other}"]
+    assert [(get.heard, get.ranges) for get in gets] == [(0, ()), (8, ()), (0, ()), (None, ((3, 4),))]
+    assert [what for what in heard.what if what[0] == "blob"] == [("blob", b"chunk")]
+
+
+def test_a_request_for_nothing_ends_the_listening_and_sends_nothing(session: Session) -> None:
+    FakeLink.made.connect()
+    session.ask(Request("a" * 64, (), 0, heard=0))
+    before = len(FakeLink.made.sent)
+
+    assert session.ask(Request("a" * 64, (), 0))
+    assert len(FakeLink.made.sent) == before
+    assert FakeLink.made.did[-1].startswith("unsubscribe")

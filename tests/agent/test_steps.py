@@ -258,3 +258,21 @@ def test_the_device_s_facts_name_its_usable_runtimes() -> None:
     usable = [backend for backend in facts.backends if backend.usable]
     assert facts.runtime == ", ".join(f"{backend.name} {backend.version}" for backend in usable)
     assert "onnxruntime" in facts.runtime
+
+
+@pytest.mark.parametrize(("wanted_s", "given_s"), [(0.0, 0.0), (100.0, 100.0), (5000.0, 600.0)])
+def test_a_search_takes_the_owner_s_seconds_and_leaves_time_for_the_rest_of_the_build(device, tmp_path, monkeypatch, wanted_s, given_s) -> None:
+    asked: list[OptimizeRequest] = []
+
+    def ends(request: OptimizeRequest, *_args: Any, **_options: Any) -> Any:
+        asked.append(request)
+        raise Unfit("cancelled", "that was all", "")
+
+    monkeypatch.setattr(steps, "run_optimize", ends)
+    config = dataclasses.replace(device.config, optimize=OptimizeSection(search_s=wanted_s), limits=LimitsSection(max_build_s=1000.0))
+    goal = order(artifact(device.store, model__onnx=linear_model()), calibration=artifact(device.store, samples__npz=samples()))
+
+    with pytest.raises(Unfit):
+        WorkerSteps(config, device.store).build("m", goal, tmp_path / "w", _progress, threading.Event())
+
+    assert [request.search_s for request in asked] == [given_s]

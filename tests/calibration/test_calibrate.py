@@ -49,6 +49,26 @@ def test_the_written_model_is_faithful_on_samples_it_never_saw(models, tiny_clas
     assert (exact.argmax(1) == found.argmax(1)).mean() > 0.95
 
 
+def test_what_is_padded_between_convolutions_is_padded_as_codes(models, tmp_path, run):
+    random = np.random.default_rng(4)
+    nodes = [
+        models.node("Conv", ["input", "w1"], ["c"], pads=[1, 1, 1, 1]), models.node("Relu", ["c"], ["r"]),
+        models.node("Pad", ["r", "pads"], ["p"]), models.node("Conv", ["p", "w2"], ["y"], pads=[1, 1, 1, 1]),
+    ]  # fmt: skip
+    weights = {
+        "w1": random.normal(size=(4, 3, 3, 3)).astype(np.float32), "w2": random.normal(size=(4, 8, 3, 3)).astype(np.float32),
+        "pads": np.array([0, 2, 0, 0, 0, 2, 0, 0], np.int64),
+    }  # fmt: skip
+    model = models.save(models.model(nodes, {"input": ["N", 3, 8, 8]}, {"y": None}, weights), tmp_path / "padded.onnx")
+    np.savez(tmp_path / "s.npz", input=random.normal(size=(40, 3, 8, 8)).astype(np.float32))
+
+    written = onnx.load(str(run(model, tmp_path / "s.npz").onnxruntime))
+
+    producers = {name: node.op_type for node in written.graph.node for name in node.output}
+    pad = next(node for node in written.graph.node if node.op_type == "Pad")
+    assert producers[pad.input[0]] == "QuantizeLinear"
+
+
 def test_says_what_it_did(tiny_classifier, tiny_samples, run):
     result = run(tiny_classifier, tiny_samples)
 

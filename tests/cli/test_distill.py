@@ -144,6 +144,18 @@ def test_what_cannot_be_distilled_is_refused_in_one_line(edgewright, wide_classi
     assert (ran.status, ran.code) == (1, code)
 
 
+def test_labels_of_their_own_are_what_both_are_judged_by(edgewright, wide_classifier, taught, models, tmp_path):
+    with np.load(taught) as data:
+        right = models.run(onnx.load(wide_classifier), {"input": data["input"]})["logits"].argmax(1)
+    np.save(tmp_path / "right.npy", right)
+    options = ("--student", "plain:8", "--forward-only", "--labels", tmp_path / "right.npy")
+
+    ran = edgewright("distill", wide_classifier, "--data", taught, "--out", tmp_path / "student", *options, *BARE)
+
+    assert ran.status == 0
+    assert ran.json["fidelity"]["top1_fp32"] == 1.0
+
+
 def test_without_pytorch_it_says_how_to_get_it_and_how_to_do_without(edgewright, wide_classifier, taught, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

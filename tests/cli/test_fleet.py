@@ -49,6 +49,7 @@ def test_the_group_lists_its_commands(edgewright: Run) -> None:
         "approve",
         "audit",
         "cancel",
+        "dashboard",
         "deploy",
         "devices",
         "enroll",
@@ -69,6 +70,7 @@ def test_the_group_lists_its_commands(edgewright: Run) -> None:
         "rollouts",
         "serve",
         "tokens",
+        "update-agent",
         "watch",
         "wipe",
     ]

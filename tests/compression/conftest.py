@@ -87,6 +87,16 @@ def maker() -> type[GraphMaker]:
 @pytest.fixture
 def residual_model() -> Any:
     """Plain, residual, concatenated and depthwise parts, behind one another."""
+    return make_residual_model()
+
+
+@pytest.fixture(scope="session")
+def shared_residual_model() -> Any:
+    """The same for fixtures that many tests share; nobody changes it."""
+    return make_residual_model()
+
+
+def make_residual_model() -> Any:
     m = GraphMaker(3, (12, 12), 1)
     a = m.op("Relu", m.conv("x", 16))
     b = m.op("Relu", m.conv(a, 24))
@@ -96,7 +106,7 @@ def residual_model() -> Any:
     return m.head(m.op("Relu", m.conv(e, 24, strides=[2, 2])), 8)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def samples() -> Callable[..., Samples]:
     """``samples(model, count)``: smooth random inputs in batches of eight."""
     return make_samples

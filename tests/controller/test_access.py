@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from edgewright.controller.access import CONTROLLER_USER, may_hear, may_publish, mosquitto_acl
 from edgewright.core.wire.link import Will
-from edgewright.core.wire.topics import CHANNELS, FROM_DEVICE, TO_DEVICE, topic
+from edgewright.core.wire.topics import CHANNELS, FROM_DEVICE, TO_DEVICE, broadcast_topic, topic
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,7 +49,8 @@ def test_mosquittos_file_has_a_line_for_every_channel() -> None:
 
     assert lines[:2] == ["user controller", "topic readwrite ew/v1/plant/#"]
     assert sorted(lines[3:]) == sorted(
-        [f"pattern read ew/v1/plant/%u/{channel}" for channel in ("desired", "blob", "command")]
+        ["pattern read ew/v1/plant/_all/blob/+"]
+        + [f"pattern read ew/v1/plant/%u/{channel}" for channel in ("desired", "blob", "command")]
         + [
             f"pattern write ew/v1/plant/%u/{channel}"
             for channel in ("status", "capabilities", "reported", "event", "telemetry", "get", "reply", "profile")
@@ -58,6 +59,19 @@ def test_mosquittos_file_has_a_line_for_every_channel() -> None:
 
 
 # --- held against the brokers ---
+
+
+def test_every_device_hears_what_is_broadcast_and_none_can_say_it(broker: Any) -> None:
+    name = broadcast_topic("fleet", "a" * 64)
+    controller, device, other = broker.client(), broker.client(MINE), broker.client(OTHERS)
+    for client in (device, other):
+        client.subscribe(name, qos=0)
+    device.publish(name, b"forged", qos=0)
+    controller.publish(name, b"chunk", qos=0)
+    for client in (device, other):
+        client.until_heard(name, b"chunk")
+
+    assert [entry.payload for client in (device, other) for entry in client.heard] == [b"chunk", b"chunk"]
 
 
 def test_what_devices_say_reaches_the_controller_and_nothing_else_does(broker: Any) -> None:

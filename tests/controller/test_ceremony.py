@@ -17,7 +17,7 @@ from edgewright.core.approval import DOMAIN, approve, digest_of_model
 from edgewright.core.artifact import Artifact, describe_bytes
 from edgewright.core.errors import EdgewrightError, Rejected, Unfit
 from edgewright.core.trust import VerifyRequest, seal, verify_envelope
-from edgewright.core.wire.messages import Approval, Approved, Desired, Envelope, Order, Signature, decode, encode
+from edgewright.core.wire.messages import AGENT_MODEL, Approval, Approved, Desired, Envelope, Order, Signature, decode, encode
 
 NOW = dt.datetime(2027, 3, 1, tzinfo=dt.timezone.utc)
 NOW_S = NOW.timestamp()
@@ -304,3 +304,24 @@ def test_an_envelope_says_the_same_with_and_without_newer_metadata(fleet):
 
     assert plain.metadata == ()
     assert b"PRIVATE" not in encode(plain)
+
+
+@pytest.mark.parametrize("approvals", [True, False])
+def test_a_version_of_the_agent_needs_an_approval_whatever_the_policy_says(tmp_path: Path, approvals: bool) -> None:
+    fleet = Fleet(tmp_path, Offline(approvals=approvals))
+    name = "edgewright-0.2.0-py3-none-any.whl"
+    package = Order(deployment="d", version="0.2.0", model=Artifact({name: describe_bytes(b"wheel")[0]}), model_file=name, kind="agent")
+    approved = Approved(fleet="plant", model=AGENT_MODEL, digest=digest_of_model(package.model, name), release=1_800_000_000)
+    approval = approve(approved, load_signers(fleet.keys, "targets"))
+
+    def verified(order: Order) -> None:
+        fleet.sequence += 1
+        goal = Desired(
+            fleet="plant", device="board-1", sequence=fleet.sequence, issued_s=NOW_S, expires_s=NOW_S + HOUR_S, models={AGENT_MODEL: order}
+        )
+        fleet.hears(encode(seal(goal, Signing(fleet.paths).sign)))
+
+    with pytest.raises(Rejected) as refused:
+        verified(package)
+    assert refused.value.code == "approval-missing"
+    verified(msgspec.structs.replace(package, approval=approval))

@@ -31,11 +31,12 @@ class Served:
         store = BlobStore(folder)
         self.blob: Blob = store.add_bytes(self.data)
         self.marker = store.add_bytes(b"marker")
-        self.server = ChunkServer(store, self.send, lambda digest: digest not in self.others)
+        self.server = ChunkServer("fleet", store, self.send, lambda digest: digest not in self.others, lambda digest: self.wanting)
         self.sent: list[tuple[str, Frame]] = []
         self.unknown: list[str] = []
         self.takes = True
         self.others: set[str] = set()
+        self.wanting = 0
         self._changed = threading.Condition()
 
     def send(self, name: str, payload: bytes) -> bool:
@@ -47,7 +48,7 @@ class Served:
             self._changed.notify_all()
             return self.takes
 
-    def ask(self, *ranges: tuple[int, int], window: int = 20, digest: str | None = None, name: str = ASK, **who: str) -> None:
+    def ask(self, *ranges: tuple[int, int], window: int = 20, digest: str | None = None, name: str = ASK, **who: Any) -> None:
         fields = {"v": 1, "fleet": "fleet", "device": "board-1", "digest": digest or self.blob.digest, "ranges": ranges, "window": window}
         assert self.server.ask(name, json.dumps(fields | who).encode())
 
@@ -197,9 +198,28 @@ def test_an_unexpected_failure_ends_one_request_only(served: Served, monkeypatch
 
 
 def test_a_server_that_never_started_can_be_stopped(tmp_path: Path) -> None:
-    ChunkServer(BlobStore(tmp_path), lambda _name, _frame: True, lambda _digest: True).stop()
+    ChunkServer("fleet", BlobStore(tmp_path), lambda _name, _frame: True, lambda _digest: True, lambda _digest: 0).stop()
 
 
 def test_the_blob_of_these_tests_has_the_chunks_that_they_speak_of(served: Served) -> None:
     assert chunk_count(len(served.data)) == COUNT
     assert chunk_size_bytes(len(served.data), COUNT - 1) == 10
+
+
+def test_what_many_want_is_sent_once_to_all_and_gaps_to_who_has_them(served: Served) -> None:
+    served.wanting = 4
+    boards = [f"board-{number}" for number in range(4)]
+    for name in boards:
+        served.ask((0, 7), name=f"ew/v1/fleet/{name}/get", device=name)
+        for count in (0, COUNT):  # it says so early that it is far: the stream has no reason to wait
+            served.ask(name=f"ew/v1/fleet/{name}/get", device=name, heard=count, window=0)
+    with served._changed:
+        assert served._changed.wait_for(lambda: [frame.index for _, frame in served.sent].count(COUNT - 1) == 1, WAIT_S)
+        told = [name for name, frame in served.sent if frame.is_shared]
+        stream = [(name, frame.index) for name, frame in served.sent if not frame.is_shared]
+        served.sent = []
+    assert told == [f"ew/v1/fleet/{name}/blob" for name in boards]
+    assert stream == [(f"ew/v1/fleet/_all/blob/{served.blob.digest}", index) for index in range(COUNT)]
+    served.ask((4, 5))  # it was board-1's
+
+    assert served.answers() == [4, 5]

@@ -11,6 +11,7 @@ from edgewright.controller.rollout import diagram
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
+DASHBOARD = (ROOT / "docs" / "dashboard.md").read_text(encoding="utf-8")
 THREATS = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
 
 
@@ -27,7 +28,7 @@ def test_the_diagram_is_the_tables():
     assert diagram() in PAGE
 
 
-@pytest.mark.parametrize("line", [line for line in PAGE.replace("\\\n", " ").splitlines() if line.startswith("edgewright ")])
+@pytest.mark.parametrize("line", [line for line in (PAGE + DASHBOARD).replace("\\\n", " ").splitlines() if line.startswith("edgewright ")])
 def test_every_command_of_the_page_exists_with_its_options(line):
     words = line.partition("#")[0].split()[1:]
     verbs = words[:3] if words[1] in {"keys", "tokens"} else words[:2]

@@ -10,18 +10,24 @@ from contextlib import closing
 import pytest
 from edgewright.controller.account_tables import AuditRow
 from edgewright.controller.audit import AuditLog
+from edgewright.controller.comparison import Comparison
 from edgewright.controller.conductor import Conductor
 from edgewright.controller.database import Database, place_of
+from edgewright.controller.deployments import Deployments
+from edgewright.controller.exports import EXPORT_KINDS, export
+from edgewright.controller.history import DeviceHistory
 from edgewright.controller.inventory import DeviceQuery, Inventory, Selector
 from edgewright.controller.keys import private_file
 from edgewright.controller.orders import Orders
+from edgewright.controller.overview import Overview
 from edgewright.controller.recorder import Recorder
 from edgewright.controller.reports import Reports
 from edgewright.controller.rollout_plan import RolloutPlan
 from edgewright.controller.rollouts import Rollouts
 from edgewright.controller.tables import EventRow, TelemetryRow
-from edgewright.core.errors import Faulty, Rejected, Unfit
-from edgewright.core.wire.messages import Capabilities, Status, Telemetry
+from edgewright.core.errors import Faulty, Reason, Rejected, Unfit
+from edgewright.core.measurement import Candidate
+from edgewright.core.wire.messages import Capabilities, Measurement, Rival, Status, Telemetry
 from sqlalchemy import create_engine, func, select, text
 
 NOW_S = 1_800_000_000.0
@@ -187,3 +193,25 @@ def test_an_address_of_another_kind_is_refused(address):
         Database(address)
 
     assert caught.value.code == "database-address-wrong"
+
+
+def test_what_the_page_shows_is_the_same(database, order, event):
+    orders, recorder = Orders(database, "fleet"), Recorder(database)
+    orders.enroll_many(["board-1", "board-2"], NOW_S)
+    orders.deploy("m", order(), [], NOW_S, "user:x")
+    rivals = (Rival(name="int8", backend="ort", size_bytes=1, latency_p50_ms=1.0, sqnr_db=20.0),)
+    chosen = Candidate(name="int8", backend="ort", path="e", size_bytes=1, latency_ms=None, energy_mj=None, fidelity=None)
+    recorder.record(event("MEASURED", measurement=Measurement(chosen=chosen, baseline=None, verdict=None, rivals=rivals)), NOW_S)
+    recorder.record(event("FAILED", reason=Reason("x", "it failed", "look", "unfit")), NOW_S)
+    overview, deployments, history, comparison = Overview(database), Deployments(database), DeviceHistory(database), Comparison(database)
+    look, (listed,) = overview.look(NOW_S), deployments.all()
+
+    assert [(entry.state, entry.goals) for entry in look.states] == [("FAILED", 1), ("", 1)]
+    assert [(entry.code, entry.devices) for entry in look.refusals] == [("x", 1)]
+    assert {(entry.state, entry.goals) for entry in listed.states} == {("FAILED", 1), ("", 1)}
+    assert [line.device for line in deployments.targets("latest", states=("FAILED",))] == ["board-1"]
+    assert ([goal.state for goal in history.detail("board-1").goals], len(history.events("board-1"))) == (["FAILED"], 2)
+    assert (history.last_profile("board-1"), history.commands("board-1"), history.telemetry("board-1")) == (None, [], [])
+    assert [one.engine for one in comparison.of_goals()] == ["fp32", "chosen"]
+    assert [one.engine for one in comparison.points("d-1")] == ["int8"]
+    assert [len(list(export(database, kind, "json"))) for kind in EXPORT_KINDS] == [2, 1, 1]

@@ -19,7 +19,7 @@ from edgewright.controller.keys import init_keys
 from edgewright.controller.orders import Orders
 from edgewright.controller.paths import FleetPaths
 from edgewright.core.errors import Rejected, Unfit
-from edgewright.core.wire.link import LinkOptions, TlsFiles
+from edgewright.core.wire.link import Link, LinkOptions, TlsFiles
 from edgewright.core.wire.topics import FROM_DEVICE, topic
 
 NOW = dt.datetime.now(dt.timezone.utc).replace(microsecond=0)
@@ -141,7 +141,7 @@ def test_a_revoked_device_does_not_get_in_again_and_its_connection_ends(site):
     files = site.enroll("board-1")
     device = site.connect(files, client_id=f"{FLEET}_board-1")
     banishment = Banishment(site.paths, FLEET, site.options)
-    take_access(site.paths, "board-1", site.orders.certificate("board-1"))
+    take_access(site.paths, "board-1", site.orders.certificates("board-1"))
     site.until_refused(files)
     assert device.is_in
     while not banishment.look():
@@ -159,7 +159,7 @@ def test_what_the_broker_retains_of_a_banished_device_is_taken_back(site):
     device.publish(on("board-1", "reported"), b"{}", retain=True)
     controller.until_heard(on("board-1", "reported"), b"{}")
     banishment = Banishment(site.paths, FLEET, site.options)
-    take_access(site.paths, "board-1", site.orders.certificate("board-1"))
+    take_access(site.paths, "board-1", site.orders.certificates("board-1"))
     site.until_refused(files)
     while not banishment.look():
         pass
@@ -171,9 +171,49 @@ def test_what_the_broker_retains_of_a_banished_device_is_taken_back(site):
     assert [entry.topic for entry in listener.heard] == [on("board-1", "event")]
 
 
+def test_a_reissued_certificate_is_good_with_the_key_that_the_device_has(site):
+    files = site.enroll("board-1")
+    issued = authority.reissue(site.paths, FLEET, "board-1", files.certificate.read_bytes(), NOW)
+    later = site.folder / "later.pem"
+    later.write_bytes(issued.certificate)
+
+    assert site.connect(TlsFiles(files.ca, later, files.key)).is_in
+    assert issued.serial not in site.orders.certificates("board-1")
+
+
+def test_a_link_logs_in_with_a_later_certificate_from_its_next_connection_on(site):
+    files = site.enroll("board-1")
+    issued = authority.reissue(site.paths, FLEET, "board-1", files.certificate.read_bytes(), NOW)
+    later = site.folder / "later.pem"
+    later.write_bytes(issued.certificate)
+    (old,) = site.orders.certificates("board-1")
+    authority.revoke(site.paths, old, NOW)
+    site.until_refused(files)
+    handler = site.mqtt.RecordingHandler()
+    options = LinkOptions("127.0.0.1", site.port, f"{FLEET}_board-1", tls=files, reconnect_min_s=0.05, reconnect_max_s=0.1)
+    link = Link(options, handler, [])
+    link.start()
+    try:
+        assert handler.ups == 0
+        link.use_certificate(later, files.key)
+        handler.until(lambda: handler.ups == 1)
+    finally:
+        link.stop()
+
+
+def test_a_revoked_device_does_not_get_in_with_what_it_had_before_a_renewal(site):
+    old = site.enroll("board-1")
+    renew(site.paths, site.orders, FLEET, "board-1", site.folder / "new")
+    new = TlsFiles(old.ca, site.folder / "new" / "device.pem", site.folder / "new" / "device.key")
+    take_access(site.paths, "board-1", site.orders.certificates("board-1"))
+    site.until_refused(new)
+
+    assert not site.connect(old).is_in
+
+
 def test_others_stay_when_one_is_revoked(site):
     first, second = site.enroll("board-1"), site.enroll("board-2")
-    take_access(site.paths, "board-1", site.orders.certificate("board-1"))
+    take_access(site.paths, "board-1", site.orders.certificates("board-1"))
     site.until_refused(first)
 
     assert site.connect(second).is_in

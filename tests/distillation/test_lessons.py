@@ -132,6 +132,17 @@ def test_labels_of_their_own_replace_the_data_s(school_of, wide_classifier, tmp_
         np.testing.assert_array_equal(labels, school.samples.labels)
 
 
+def test_labels_that_the_teacher_itself_gets_wrong_are_doubted(school_of, wide_classifier, tmp_path):
+    with school_of(wide_classifier) as school:
+        right = school.samples.lesson(np.arange(80)).output.argmax(1)
+    np.save(tmp_path / "right.npy", right)
+    np.save(tmp_path / "shifted.npy", (right + 1) % 4)
+
+    with school_of(wide_classifier, labels=tmp_path / "right.npy") as trusted, school_of(wide_classifier, labels=tmp_path / "shifted.npy") as doubted:
+        assert trusted.notes == ()
+        assert [note for note in doubted.notes if "the teacher itself gets 0 % of the labels right, and guessing 1 of 4" in note]
+
+
 def test_the_real_teacher_says_what_the_model_says_inside_too(school_of, wide_classifier, models):
     import onnx
 

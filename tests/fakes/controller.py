@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgewright.controller.blobs import BlobStore
+from edgewright.controller.broadcast import MIN_DEVICES
 from edgewright.controller.conductor import Conductor
 from edgewright.controller.database import Database
+from edgewright.controller.demand import Demand
 from edgewright.controller.keys import init_keys
 from edgewright.controller.leases import Alone
 from edgewright.controller.orders import Orders
@@ -49,6 +51,7 @@ class ServingController:
             signing=Signing(self.paths),
             change_mark=self._served.change_mark,
             sharing=Alone(),
+            demand=Demand(self._served, MIN_DEVICES),
         )
         self.service = Service(parts, options)
         self._stop = threading.Event()

@@ -19,9 +19,11 @@ from edgewright.agent.deployer import Deployer, Parts
 from edgewright.agent.inbox import Request
 from edgewright.agent.journal import JournalFile, count_start
 from edgewright.agent.lanes import Job
+from edgewright.agent.launch import LINK
 from edgewright.agent.ledger import Ledger
 from edgewright.agent.outbox import Outbox
 from edgewright.agent.shortcuts import Way, rebuild_request
+from edgewright.agent.slots import ModelSlots, all_models
 from edgewright.agent.steps import BuildOutcome
 from edgewright.agent.store import Store
 from edgewright.core.artifact import Artifact, Blob, describe_bytes, walk_blobs
@@ -154,6 +156,11 @@ class FakeSteps:
             for blob in walk_blobs(artifact) if artifact is not None else ():
                 assert self._store().has(blob), "a build needs all of its blobs"
         on_progress(0.5, "half of it")
+        if order.kind == "agent":
+            python = work / "out" / "agent" / "bin" / "python"
+            python.parent.mkdir(parents=True, exist_ok=True)
+            python.write_bytes(order.deployment.encode())
+            return BuildOutcome(Measurement(chosen=None, baseline=None, verdict=None), python.parent.parent, "wheel", ())
         folder = work / "out" / "int8"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "engine.onnx").write_bytes(order.deployment.encode() * 10)
@@ -220,6 +227,7 @@ class Device:
         self.source = FakeSource()
         self.steps = FakeSteps(lambda: self.store)
         self.answers = True
+        self.hold: Reason | None = None
         self.requests: deque[Request] = deque()
         self.delivered: dict[str, Event] = {}
         self._unacknowledged: list[int] = []
@@ -234,6 +242,8 @@ class Device:
     def start(self, *, link: bool = True, runtime: str = RUNTIME) -> None:
         """A new process on the same folder."""
         self.requests.clear()
+        self.makes_way = False
+        self.running_version = self.launched()
         self.lanes = FakeLanes()
         self.store = Store(self.state)
         self.outbox = Outbox(self.state, self.config.limits.outbox_events)
@@ -249,6 +259,9 @@ class Device:
                 self.steps,
                 ask=self._ask,
                 changed=self._changed,
+                why_hold=lambda order: None if order.is_urgent else self.hold,
+                make_way=self._make_way,
+                running_version=self.running_version,
                 clock_s=self.clock.clock_s,
                 monotonic_s=self.clock.monotonic_s,
             )
@@ -257,6 +270,14 @@ class Device:
         self.deployer.advance()
         if link:
             self.link_up()
+
+    def launched(self) -> str:
+        """The folder of the version that `agent.launch` would become; empty for the installation's own."""
+        link = self.state / LINK
+        return link.resolve().name if link.exists() else ""
+
+    def _make_way(self) -> None:
+        self.makes_way = True
 
     def crashed(self) -> None:
         """Give back what the operating system would take from a dead process."""
@@ -309,6 +330,14 @@ class Device:
             **fields,
         )
 
+    def package(self, name: str, version: str = "0.2.0", **fields: Any) -> Order:
+        """A version of the agent."""
+        wheel = f"edgewright-{version}-py3-none-any.whl"
+        model = Artifact({wheel: self.source.add(random.Random(version).randbytes(300))})
+        return Order(
+            deployment=name, version=version, model=model, model_file=wheel, kind="agent", probation_s=fields.pop("probation_s", 5.0), **fields
+        )
+
     def want(self, order: Order | None = None, *, wipe: int = 0, **others: Order) -> None:
         """The goal: `order` is for the one model, `others` for other names."""
         models = others if order is None else {MODEL: order, **others}
@@ -318,7 +347,13 @@ class Device:
         requests.want(self.deployer, desired, f"digest-{sequence}")
 
     def step(self) -> bool:
-        """Let one thing happen: an answer of the controller, or a job. Returns whether there was one."""
+        """Let one thing happen: a restart, an answer of the controller, or a job. Returns whether there was one."""
+        if self.makes_way:
+            self.crashed()
+            for name in all_models(self.state):
+                ModelSlots(self.state, name).count_start(self.config.limits.max_starts)
+            self.start()
+            return True
         if self.requests and self.answers:
             for frame in self.source.frames(self.requests.popleft()):
                 self.deployer.downloads.frame(frame)

@@ -12,7 +12,7 @@ from edgewright.agent import requests
 from edgewright.agent.deployment import TRANSITIONS
 from edgewright.core.budget import Budget
 from edgewright.core.errors import Unfit
-from edgewright.core.wire.messages import TERMINAL_STATES, Command
+from edgewright.core.wire.messages import AGENT_MODEL, TERMINAL_STATES, Command
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,13 @@ def wipe(device: Any) -> None:
         device.want(wipe=1)
 
 
+def version(device: Any, name: str = "v1") -> None:
+    """The goal: a model and a version of the agent."""
+    wanted = {record.wanted.deployment for record in device.deployer.journal.models.values() if record.wanted is not None}
+    if wanted != {"d1", name}:
+        device.want(device.order("d1", size=200_000), **{AGENT_MODEL: device.package(name)})
+
+
 def change_runtime(device: Any) -> None:
     device.deployer.runtime = "onnxruntime 2.0"
     device.deployer.advance()
@@ -86,6 +93,7 @@ STORIES = {
     "a version that does not run": Story(one_version, lambda device: goal(device, device.order("d2", size=200_000, seed=2)), fails),
     "a removal": Story(two_versions, goal, is_removal=True),
     "a roll-back by the owner": Story(two_versions, lambda device: command(device, "rollback")),
+    "a version of the agent": Story(one_version, version),
     "a wipe": Story(with_traces, wipe, is_removal=True),
     "a new runtime": Story(one_version, change_runtime),
 }
@@ -99,7 +107,7 @@ def picture(device: Any, fake_device: ModuleType) -> dict[str, Any]:
         current = record.deployment
         models[name] = {
             "slots": [slot.folder if slot is not None else None for slot in (slots.active, slots.previous, slots.trial)],
-            "current": device.current(name),
+            "current": device.launched() if name == AGENT_MODEL else device.current(name),
             "engines": sorted(path.name for path in device.deployer.slots(name).engines.glob("*")),
             "state": (current.order.deployment, current.attempt, current.state, current.reason.code if current.reason else None),
             "held": (record.held, record.leaving),
@@ -109,6 +117,7 @@ def picture(device: Any, fake_device: ModuleType) -> dict[str, Any]:
         "folders": sorted(path.name for path in (device.state / "models").iterdir()) if (device.state / "models").is_dir() else [],
         "blobs": sorted(path.name for path in (device.state / "blobs").iterdir()),
         "traces": sorted(str(path.relative_to(device.state)) for path in device.state.glob("cache/**/*")),
+        "runs": device.running_version,
         "wiped": device.deployer.journal.wiped,
         "leftovers": fake_device.leftovers(device.state),
         "spooled": len(device.outbox),

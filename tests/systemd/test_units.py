@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from edgewright.agent import helper
+from edgewright.agent import helper, launch
 from edgewright.agent.config import LimitsSection, PathsSection
 from edgewright.cli.main import program
 from edgewright.pipeline import serve
@@ -97,6 +97,7 @@ def test_the_agent_asks_the_worker_where_it_listens(folder: Path) -> None:
     assert environment[WORKER_VARIABLE] == listening["ListenStream"]
     assert (listening["Accept"], listening["SocketUser"], listening["SocketMode"]) == ("yes", "edgewright", "0600")
     assert worker["ExecStart"].split()[-1] == serve.__name__
+    assert worker["ExecStart"].split()[2] == launch.__name__, "the worker is of the same version as the agent"
     assert worker["StandardInput"] == "socket"
     assert {"MemoryMax", "CPUWeight"} <= dict(read_unit(folder / worker["Slice"])["Slice"]).keys()
 
@@ -149,10 +150,19 @@ def test_secrets_are_closed_to_others(folder: Path) -> None:
         "/etc/edgewright",
         "/etc/edgewright/agent.toml",
         "/etc/edgewright/password",
+        "/etc/edgewright/device.key",
         "/etc/edgewright/helper.toml",
     ]
     assert all(entry[2].endswith("0") for entry in lines[:-1])
     assert lines[-1][2:5] == ["0644", "root", "root"], "commands, which are no secret, and which root alone may change"
+
+
+def test_the_worker_cannot_read_what_the_broker_knows_the_board_by(folder: Path) -> None:
+    """Every file that tmpfiles closes to others but for the configuration, which names no secret."""
+    lines = [shlex.split(line) for line in (folder / "edgewright.tmpfiles.conf").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    secrets = {entry[1] for entry in lines if entry[0] == "z" and entry[2] == "0640"} - {"/etc/edgewright/agent.toml"}
+
+    assert set(service(folder / "edgewright-worker@.service")["InaccessiblePaths"].split()) == {f"-{path}" for path in secrets}
 
 
 def test_the_power_mode_comes_back_before_the_agent_measures(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -53,7 +53,7 @@ def show(site: Site, asked: Asked, _caller: Caller) -> DeviceView:
         last=telemetry[-1] if telemetry else None,
         power=line_chart([Line("power", [(entry.time_s, _watts(entry.power_mw)) for entry in telemetry])], "W", f"Power of {detail.name} over time"),
         heat=_heat(telemetry, detail.name),
-        latency=_latency(measurements, detail.name),
+        latency=_latency(measurements, site.history.models_of(entry.deployment for entry in measurements), detail.name),
         trace=Markup() if profile is None else _trace(profile, detail.name),
         profile=profile,
         profile_s=None if told is None else told.created_s,
@@ -71,12 +71,17 @@ def _heat(telemetry: Sequence[Telemetry], name: str) -> Markup:
     return line_chart([temperature, processor], "°C, %", f"Temperature and load of {name} over time")
 
 
-def _latency(measurements: Sequence[MeasurementView], name: str) -> Markup:
-    """Each model's latest engines, as they were measured when they came."""
-    p99 = Line("chosen engine, p99", [(entry.time_s, entry.latency_p99_ms) for entry in measurements])
-    p50 = Line("chosen engine, p50", [(entry.time_s, entry.latency_p50_ms) for entry in measurements])
-    fp32 = Line("FP32, p50", [(entry.time_s, entry.fp32_latency_p50_ms) for entry in measurements])
-    return line_chart([p50, p99, fp32], "ms", f"Latency on {name} over time")
+def _latency(measurements: Sequence[MeasurementView], models: Mapping[str, str], name: str) -> Markup:
+    """Each model's engines, as they were measured when they came."""
+    lines = []
+    for model in sorted({models.get(entry.deployment, "") for entry in measurements}):
+        mine = [entry for entry in measurements if models.get(entry.deployment, "") == model]
+        lines += [
+            Line(f"{model} p50", [(entry.time_s, entry.latency_p50_ms) for entry in mine]),
+            Line(f"{model} p99", [(entry.time_s, entry.latency_p99_ms) for entry in mine]),
+            Line(f"{model} FP32 p50", [(entry.time_s, entry.fp32_latency_p50_ms) for entry in mine]),
+        ]
+    return line_chart(lines, "ms", f"Latency on {name} over time")
 
 
 def _profile(told: ProfileView | None) -> tuple[Profile | None, Reason | None]:

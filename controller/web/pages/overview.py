@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from ...deployments import DeploymentSummary
 from ...overview import FleetOverview, StateCount
-from ...rollout import OVER
 from ...rollouts import RolloutView
 from ..access import Caller
 from ..asked import Asked
@@ -16,7 +15,7 @@ from ..charts import Part, share_bar, stacked_bar
 from ..site import Site
 from ..words import kind_of, state_words
 
-LATEST = 5
+LATEST, MAX_ROLLOUTS = 5, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +32,13 @@ class OverviewView:
 
 
 def show(site: Site, _asked: Asked, _caller: Caller) -> OverviewView:
+    """The same for all who look."""
+    return site.recent.get("overview", lambda: _look(site))
+
+
+def _look(site: Site) -> OverviewView:
     fleet = site.overview.look(site.clock())
-    rollouts = [rollout for rollout in site.rollouts.all(site.clock(), limit=20) if rollout.state not in OVER]
+    rollouts = site.rollouts.all(site.clock(), limit=MAX_ROLLOUTS, only_open=True)
     latest = site.deployments.all(limit=LATEST)
     most = max((entry.devices for entry in fleet.classes), default=0)
     return OverviewView(

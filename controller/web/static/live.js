@@ -10,7 +10,7 @@ function tell(isFresh) {
 }
 
 async function refresh() {
-  const answer = await fetch(location.href, { headers: { accept: "text/html" }, cache: "no-store" });
+  const answer = await fetch(location.href, { headers: { accept: "text/html", "x-looking": "1" }, cache: "no-store" });
   if (answer.redirected) { location.reload(); return; }
   if (!answer.ok) throw new Error(String(answer.status));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");

@@ -119,6 +119,22 @@ def test_depthwise_with_a_pattern_for_every_tap_would_be_exact():
     assert normal.error(fitted.weight) < 1e-6
 
 
+def test_a_kernel_of_three_parts_is_found_by_three_of_them():
+    layer = layer_of(LAYERS["3x3"])
+    rng = np.random.default_rng(3)
+    outputs, inputs, places = (rng.standard_normal((size, 3)) for size in (24, 16, 9))
+    weight = np.einsum("or,cr,sr->ocs", outputs, inputs, places).reshape(1, 24, -1)
+    x = rng.standard_normal((600, 1, 144))
+    moments = Moments()
+    moments.add(x, np.einsum("ngd,god->ngo", x, weight).reshape(len(x), -1))
+    normal = moments.spent()
+
+    few, enough = (normal.error(fitted.weight) for fitted in FORMS["cp"].fit(layer, [(2,), (3,)], normal, weight))
+
+    assert few > 0.01
+    assert enough < 1e-4
+
+
 def test_shared_weights_take_few_values_and_more_fineness_errs_less():
     layer = layer_of(LAYERS["3x3"])
     normal, weight = equations(layer.geometry)

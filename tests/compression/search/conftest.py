@@ -72,10 +72,10 @@ def filled() -> Callable[[Space], Prices]:
     return fill
 
 
-@pytest.fixture
-def explored(residual_model, samples) -> Space:
+@pytest.fixture(scope="session")
+def explored(shared_residual_model, samples) -> Space:
     """The space of the residual network with everything in it, weighed on real samples."""
-    network, data = Network(residual_model), samples(residual_model)
+    network, data = Network(shared_residual_model), samples(shared_residual_model)
     reference = record_reference(network, data.first(16), Engine(), is_classifier=True)
     return explore(network, data, reference, Engine(), lambda *_: None)
 

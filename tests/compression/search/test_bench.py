@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 from edgewright.compression.network import Geometry
@@ -11,6 +11,7 @@ from edgewright.compression.search.costs import CostTable
 from edgewright.compression.search.plan import Variant
 from edgewright.core.costs import Cost
 from edgewright.core.errors import Rejected, Unfit
+from edgewright.profiling.energy_run import measure_energy
 
 VARIANTS = tuple(Variant((Geometry(8, 8 * count, 1, (1, 1), (1, 1), (1, 1), (0,) * 4),), (4, 4), "float") for count in range(1, 2 * GROUP + 2))
 
@@ -89,3 +90,20 @@ def test_energy_is_told_where_a_sensor_tells_it():
     measure_variants(VARIANTS[:1], table, Bench(opened, energy=lambda _call: 3.5), seconds=60, progress=lambda *_: None)
 
     assert table.get(VARIANTS[0]).energy_mj == 3.5
+
+
+def test_the_energy_of_a_layer_is_read_from_the_board_s_own_rails(load_fake, tmp_path):
+    boards = load_fake("power_boards")
+    boards.hwmon_ina3221(tmp_path, "1-0040", 1, [("VDD_IN", 5000, 1000), None, None], samples=1)
+    boards.device_tree(tmp_path, "nvidia,p3768-0000+p3767-0005", "nvidia,tegra234")
+    table = CostTable("here")
+
+    def energy(call):
+        found = measure_energy(call, seconds=0.3, root=tmp_path, idle_s=0.0).energy
+        return None if found is None else found.mean
+
+    measure_variants(VARIANTS[:1], table, Bench(lambda _model: nullcontext(lambda: sum(range(2000))), energy), seconds=60, progress=lambda *_: None)
+
+    cost = table.get(VARIANTS[0])
+    # Five watts for as long as a call takes, the loop around it included.
+    assert cost.energy_mj > 5 * cost.ms * 0.5

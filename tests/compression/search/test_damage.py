@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from edgewright.compression.activations import Engine
 from edgewright.compression.fidelity import record_reference
 from edgewright.compression.network import Network
 from edgewright.compression.search.build import built_whole
+from edgewright.compression.search.damage import FORMS, SPARSE_FORMS, explore
 from edgewright.compression.search.plan import Plan
 from edgewright.compression.search.predict import damage_of
 
@@ -52,3 +54,13 @@ def test_a_plan_with_widths_and_forms_is_built_whole(explored, residual_model, s
     made = Network(model)
     assert made.macs < explored.network.macs
     assert run_model(model, data).shape == run_model(residual_model, data).shape
+
+
+@pytest.mark.parametrize(("kinds", "is_offered"), [(FORMS, False), (SPARSE_FORMS, True)], ids=["without", "with"])
+def test_zeros_are_a_choice_only_where_kernels_skip_them(chain_model, samples, kinds, is_offered):
+    network, data = Network(chain_model), samples(chain_model).first(4)
+    reference = record_reference(network, data, Engine(), is_classifier=True)
+
+    space = explore(network, data, reference, Engine(), lambda *_: None, kinds)
+
+    assert ("sparse" in {form.choice.form.name for site in space.sites for form in site.forms}) == is_offered

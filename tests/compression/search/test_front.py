@@ -33,8 +33,8 @@ def test_the_picture_has_every_point_and_escapes_its_name():
     root = ET.fromstring(svg_of(with_front([FP32, INT8, FAST]), "a & b", "lost"))
 
     circles = root.findall("{http://www.w3.org/2000/svg}circle")
-    titles = [circle[0].text for circle in circles]
-    assert len(circles) == 3
+    titles = [circle[0].text for circle in circles if len(circle)]
+    assert len(titles) == 3
     assert "<fast>: 1.500 ms, 90 bytes, refused by the budget" in titles
 
 

@@ -62,3 +62,14 @@ def test_layers_in_codes_become_integer_kernels(tmp_path):
 
     assert kinds.count("QLinearConv") == 2
     assert not {"Conv", "QuantizeLinear", "DequantizeLinear"} & set(kinds)
+
+
+def test_a_sparse_variant_has_two_zeros_in_every_four_weights_and_another_key():
+    dense, sparse = Variant((CONV,), (9, 9), "codes"), Variant((CONV,), (9, 9), "codes", is_sparse=True)
+
+    codes = max((onnx.numpy_helper.to_array(tensor) for tensor in micro_model(sparse).graph.initializer), key=lambda value: value.size)
+
+    fours = codes.reshape(16, 2, 4, -1)
+    assert ((fours != 0).sum(2) <= 2).all()
+    assert codes.any()
+    assert dense.key != sparse.key

@@ -50,3 +50,27 @@ def test_a_plan_is_the_sum_of_its_sites(chain_model, make_space, filled):
 
     expected = sum(prices.price(site, State(tuple(2 if index == 0 else 0 for index in site.widths), None, is_float=False)).ms for site in space.sites)
     assert prices.total_ms(plan) == pytest.approx(expected)
+
+
+def test_energy_that_was_not_measured_is_time_at_the_power_of_the_rest(chain_model, make_space, filled):
+    space = make_space(chain_model)
+    prices = filled(space)
+    known, unknown = space.sites[:2]
+    as_it_is = lambda site: State((0,) * len(site.widths), None, is_float=False)
+    cost = prices.table.get(prices.variant(known, as_it_is(known)))
+    prices.table.add({prices.variant(known, as_it_is(known)): Cost(ms=cost.ms, spread_ms=0.0, energy_mj=2 * cost.ms)})
+
+    prices = Prices(space, prices.table, "codes")
+
+    # 2 mJ per ms are 2 W; the launch is taken off both.
+    found = [prices.price(site, as_it_is(site)) for site in (known, unknown)]
+    assert [price.of("energy") for price in found] == pytest.approx([2 * price.ms for price in found])
+
+
+def test_without_a_sensor_time_stands_for_energy(chain_model, make_space, filled):
+    prices = filled(make_space(chain_model))
+    site = prices.space.sites[0]
+
+    price = prices.price(site, State((0,) * len(site.widths), None, is_float=False))
+
+    assert (price.energy_mj, price.of("energy")) == (None, price.ms)

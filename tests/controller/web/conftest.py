@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
@@ -13,6 +15,7 @@ pytest.importorskip("starlette", reason="the page needs pip install 'edgewright[
 
 from edgewright.controller.database import Database
 from edgewright.controller.inventory import Inventory
+from edgewright.controller.keys import init_keys
 from edgewright.controller.orders import Orders
 from edgewright.controller.paths import FleetPaths
 from edgewright.controller.recorder import Recorder
@@ -44,9 +47,20 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def fleet_keys(tmp_path_factory: pytest.TempPathFactory) -> FleetPaths:
+    """Keys of the fleet ``fleet``, made once."""
+    paths = FleetPaths(tmp_path_factory.mktemp("fleet-keys"))
+    paths.make()
+    init_keys(paths, "fleet", dt.datetime.now(dt.timezone.utc))
+    return paths
+
+
 @pytest.fixture
-def site(database: Database, paths: FleetPaths, orders: Orders, clock: Clock) -> Site:
+def site(database: Database, paths: FleetPaths, orders: Orders, clock: Clock, fleet_keys: FleetPaths) -> Site:
     """Of the fleet ``fleet``, with the devices ``board-1`` and ``board-2``."""
+    shutil.copytree(fleet_keys.trust, paths.trust, dirs_exist_ok=True)
+    shutil.copytree(fleet_keys.keys, paths.keys, dirs_exist_ok=True)
     Inventory(database).set_labels("board-1", {"site": "hall-3"}, "user:x", NOW_S)
     return site_of(database, paths, "fleet", clock)
 

@@ -66,6 +66,16 @@ def test_a_session_ends_by_logging_out_idling_its_age_and_with_its_token(browser
     assert busy.get("/").status == 303
 
 
+def test_a_page_that_refreshes_itself_keeps_no_session_alive(browser, clock, lively):
+    client, begun_s = browser(), clock.now_s
+    while clock.now_s <= begun_s + IDLE_S - 60:
+        clock.now_s += 60
+        assert client.get("/", x_looking="1").status == 200
+    clock.now_s += 61
+
+    assert client.get("/", x_looking="1").status == 303
+
+
 def test_a_login_gives_a_new_secret_and_ends_the_session_that_was_there(browser, lively):
     client = browser()
     before = dict(client.cookies)

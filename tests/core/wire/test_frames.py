@@ -13,6 +13,7 @@ from edgewright.core.wire.frames import (
     chunk_size_bytes,
     decode_frame,
     encode_chunk,
+    encode_shared_blob,
     encode_unknown_blob,
 )
 from hypothesis import example, given
@@ -58,7 +59,7 @@ def test_a_sender_says_that_it_does_not_have_a_blob() -> None:
         (bytes(HEADER.size - 1), "frame-malformed"),
         (bytes(MAX_PAYLOAD_BYTES + 1), "frame-malformed"),
         (b"\x02" + encode_chunk(DIGEST, 0, b"x")[1:], "frame-version"),
-        (b"\x01\x02" + encode_chunk(DIGEST, 0, b"x")[2:], "frame-malformed"),
+        (b"\x01\x03" + encode_chunk(DIGEST, 0, b"x")[2:], "frame-malformed"),
         (encode_chunk(DIGEST, 0, bytes(CHUNK_BYTES + 1)), "frame-malformed"),
     ],
 )
@@ -91,3 +92,9 @@ def test_chunks_cover_a_blob_exactly(size_bytes: int) -> None:
     assert sum(sizes) == size_bytes
     assert all(size == CHUNK_BYTES for size in sizes[:-1])
     assert all(size > 0 for size in sizes)
+
+
+def test_the_word_that_a_blob_is_broadcast_comes_back() -> None:
+    frame = decode_frame(encode_shared_blob(DIGEST))
+
+    assert (frame.digest, frame.is_shared, frame.is_unknown, len(frame.data)) == (DIGEST, True, False, 0)

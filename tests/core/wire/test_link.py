@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import socket
 import threading
@@ -243,3 +244,22 @@ def test_the_delay_survives_a_year_without_a_broker() -> None:
         delay_s = backoff.delay_s()
 
     assert delay_s == 30.0
+
+
+def test_a_later_certificate_is_used_for_the_next_connection(tmp_path: Path, mqtt: Any) -> None:
+    options = LinkOptions("127.0.0.1", 9, "nobody", tls=TlsFiles(write_authority(tmp_path)))
+    link = Link(options, mqtt.RecordingHandler(), [])
+    with pytest.raises(OSError, match="PEM"):
+        link.use_certificate(tmp_path / "ca.pem", tmp_path / "ca.pem")
+
+
+def write_authority(folder: Path) -> Path:
+    from edgewright.controller import authority
+    from edgewright.controller.paths import FleetPaths
+
+    paths = FleetPaths(folder / "fleet")
+    paths.make()
+    authority.make_authority(paths, "fleet", dt.datetime.now(dt.timezone.utc).replace(microsecond=0))
+    target = folder / "ca.pem"
+    target.write_bytes((paths.trust / authority.CA_NAME).read_bytes())
+    return target

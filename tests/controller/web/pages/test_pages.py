@@ -9,6 +9,7 @@ import pytest
 from edgewright.controller.audit import AuditLog
 from edgewright.controller.web import pages
 
+NOW_S = 1_800_000_000.0
 NASTY = "<script>alert(1)</script>"
 ESCAPED = "&lt;script&gt;alert(1)&lt;/script&gt;"
 TEMPLATES = sorted(path.name for path in Path(pages.__path__[0]).glob("*.html"))
@@ -47,6 +48,16 @@ def test_the_device_shows_what_runs_and_its_power_over_time(browser, lively):
     assert "Power of board-1 over time" in page
     assert "4.00 ms" in page
     assert "2.00 ×" in page
+
+
+def test_latency_over_time_has_lines_for_each_model_of_its_own(browser, lively, orders, order, recorder, event, measured):
+    for number, model in enumerate(("m", "n", "n")):
+        orders.deploy(model, order(f"e-{number}", str(number)), ["board-1"], NOW_S + 200 + number, "user:x")
+        told = event("MEASURED", sequence=100 + number, deployment=f"e-{number}", model=model, measurement=measured)
+        recorder.record(told, NOW_S + 300 + number)
+    page = browser().get("/devices/board-1").text
+
+    assert all(f"<title>{name}</title>" in page for name in ("m p50", "m p99", "m FP32 p50", "n p50"))
 
 
 def test_the_deployment_shows_fp32_beside_the_chosen_engine_and_the_front(browser, lively):
@@ -99,8 +110,11 @@ def test_a_form_that_makes_no_sense_is_answered_with_a_page_that_says_why(browse
 def test_what_is_not_there_is_told_on_a_page_with_the_nearest_name(browser, lively):
     page = browser().get("/devices/board-11")
 
+    nothing = browser().get("/nothing", accept="text/html")
+
     assert page.status == 404
     assert "board-1" in page.text
+    assert (nothing.status, "There is no such thing" in nothing.text) == (404, True)
 
 
 def test_an_empty_fleet_says_what_to_do_first(browser, site, program):
