@@ -248,7 +248,7 @@ def _within_budget(task: _Task, verifier: Verifier, chosen: Repaired, data: byte
 
 
 def _written(plan: Plan, dialect: Dialect, network: Repaired) -> bytes:
-    """The Q/DQ model; padding is done on codes in it, which is exact and never slower."""
+    """The Q/DQ model; padding is done on codes in it, which is exact."""
     model = QdqWriter(network.graph, plan, network.table, dialect, network.weights).write()
     data: bytes = (load_rewrite("stay_in_codes").apply(model) or model).SerializeToString()
     return data
