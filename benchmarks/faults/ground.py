@@ -124,7 +124,7 @@ class Ground:
         )
         self._up = threading.Event()
         self._link = Link(options, self, [(topic(FLEET, DEVICE, channel), 1) for channel in ("get", "event", "reply", "telemetry", "profile")])
-        self.chunks = ChunkServer(self.blobs, self._serve, lambda _digest: True)
+        self.chunks = ChunkServer(FLEET, self.blobs, self._serve, lambda _digest: True, lambda _digest: 1)
         self.chunks.start()
         self._link.start()
         assert self._up.wait(WAIT_S)
