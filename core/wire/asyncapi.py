@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from .frames import CHUNK_BYTES, HEADER, KIND_CHUNK, KIND_UNKNOWN_BLOB, VERSION
+from .frames import CHUNK_BYTES, HEADER, KIND_CHUNK, KIND_SHARED_BLOB, KIND_UNKNOWN_BLOB, VERSION
 from .messages import (
     WIRE_VERSION,
     Capabilities,
@@ -29,8 +29,9 @@ from .messages import (
     Status,
     Telemetry,
 )
-from .topics import CHANNELS, RETAINED, TO_DEVICE, Channel, qos_of, topic
+from .topics import CHANNELS, RETAINED, TO_DEVICE, Channel, broadcast_topic, qos_of, topic
 
+BROADCAST = "broadcast"
 FILE_NAME = "asyncapi.yaml"  # JSON, which every YAML reader reads
 
 JSON_CHANNELS: dict[Channel, type[Message]] = {
@@ -55,7 +56,7 @@ _SUMMARIES: dict[Channel, str] = {
     "event": "One state change of a deployment; kept on disk until the broker has it.",
     "telemetry": "Periodic health.",
     "get": "A request for chunks of a blob.",
-    "blob": "One chunk of a blob, or the word that the controller does not have it.",
+    "blob": "One chunk of a blob, or the word that the controller does not have it or broadcasts it.",
     "command": "An order outside the goal, signed.",
     "reply": "The answer to a command.",
     "profile": "A part of the profile that a command ordered; kept on disk until the broker has it.",
@@ -75,8 +76,8 @@ def document() -> Schema:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/json",
-        "channels": {channel: _channel(channel) for channel in CHANNELS},
-        "operations": {_operation_name(channel): _operation(channel) for channel in CHANNELS},
+        "channels": {channel: _channel(channel) for channel in CHANNELS} | {BROADCAST: _broadcast_channel()},
+        "operations": {_operation_name(channel): _operation(channel) for channel in CHANNELS} | {f"receive-{BROADCAST}": _broadcast_operation()},
         "components": {"messages": {channel: _message(channel) for channel in CHANNELS}, "schemas": schemas()},
     }
 
@@ -115,6 +116,25 @@ def _operation(channel: Channel) -> Schema:
     }
 
 
+def _broadcast_channel() -> Schema:
+    parameters = {"fleet": "The fleet's name, of a-z, 0-9 and -.", "digest": "SHA-256 of the whole blob, in hexadecimal."}
+    return {
+        "address": broadcast_topic("{fleet}", "{digest}"),
+        "summary": "The chunks of a blob that many devices want, for all of them at once.",
+        "parameters": {name: {"description": words} for name, words in parameters.items()},
+        "messages": {"blob": {"$ref": "#/components/messages/blob"}},
+    }
+
+
+def _broadcast_operation() -> Schema:
+    return {
+        "action": "receive",
+        "channel": {"$ref": f"#/channels/{BROADCAST}"},
+        "messages": [{"$ref": f"#/channels/{BROADCAST}/messages/blob"}],
+        "bindings": {"mqtt": {"qos": qos_of("blob"), "retain": False, "bindingVersion": "0.2.0"}},
+    }
+
+
 def _message(channel: Channel) -> Schema:
     if channel not in JSON_CHANNELS:
         return {"name": channel, "contentType": "application/octet-stream", "summary": _SUMMARIES[channel], "payload": _frame()}
@@ -135,7 +155,7 @@ def _frame() -> Schema:
         "description": f"A header of {HEADER.size} bytes, numbers big-endian, and the chunk: {CHUNK_BYTES} bytes, fewer in a blob's last one.",
         "x-layout": [
             {"offset": 0, "bytes": 1, "name": "version", "const": VERSION},
-            {"offset": 1, "bytes": 1, "name": "kind", "enum": [KIND_CHUNK, KIND_UNKNOWN_BLOB]},
+            {"offset": 1, "bytes": 1, "name": "kind", "enum": [KIND_CHUNK, KIND_UNKNOWN_BLOB, KIND_SHARED_BLOB]},
             {"offset": 2, "bytes": 32, "name": "digest", "description": "SHA-256 of the whole blob."},
             {"offset": 34, "bytes": 4, "name": "index", "description": "Which chunk."},
         ],

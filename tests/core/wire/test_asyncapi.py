@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from edgewright.core.wire.asyncapi import FILE_NAME, JSON_CHANNELS, document, page
-from edgewright.core.wire.frames import CHUNK_BYTES, encode_chunk
+from edgewright.core.wire.frames import CHUNK_BYTES, encode_chunk, encode_shared_blob, encode_unknown_blob
 from edgewright.core.wire.messages import Message, decode
 from edgewright.core.wire.topics import CHANNELS, RETAINED, parse_topic
 
@@ -79,7 +79,7 @@ def test_the_document_is_up_to_date(project_root: Path) -> None:
 
 def test_it_describes_every_channel_once_with_its_direction_quality_and_retention(asyncapi: dict[str, Any]) -> None:
     assert asyncapi["asyncapi"] == "3.0.0"
-    assert list(asyncapi["channels"]) == list(CHANNELS)
+    assert list(asyncapi["channels"]) == [*CHANNELS, "broadcast"]
     said = {
         operation["channel"]["$ref"].rpartition("/")[2]: (
             operation["action"],
@@ -101,7 +101,14 @@ def test_it_describes_every_channel_once_with_its_direction_quality_and_retentio
         "command": ("receive", 1, False),
         "reply": ("send", 1, False),
         "profile": ("send", 1, False),
+        "broadcast": ("receive", 0, False),
     }
+
+
+@pytest.mark.parametrize("frame", [encode_chunk("0" * 64, 1, b"a"), encode_unknown_blob("0" * 64), encode_shared_blob("0" * 64)])
+def test_every_kind_of_frame_is_described(asyncapi: dict[str, Any], frame: bytes) -> None:
+    check_payload(asyncapi, "blob", frame)
+    check_payload(asyncapi, "broadcast", frame)
 
 
 def test_every_reference_leads_somewhere(asyncapi: dict[str, Any]) -> None:
